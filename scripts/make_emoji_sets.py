@@ -1,0 +1,286 @@
+"""Make captioned picture sets from emoji that npm packages ship: the example data, or large sets.
+
+`--set style` and `--set mixed` make the data under `examples/`; `--set full` makes a set of
+about 1,300 pictures, to be made on demand and not committed. The same package versions and the
+same Pillow give the same bytes. Needs `npm` to get the packages, and Pillow.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from emoji_words import words
+from PIL import Image, ImageOps
+
+MIT = """\
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+"""
+
+APACHE = """\
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use these files except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+"""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One version of an npm package, and the hash of its archive."""
+
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def archive(self) -> str:
+        """The file name that `npm pack` gives it."""
+        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way of drawing emoji: where the pictures are, how they are named and saved."""
+
+    package: Package
+    folder: str
+    suffix: str
+    caption: str
+    title: str
+    terms: str
+    saved_as: str
+    saved_with: dict[str, Any]
+
+
+FLUENT_PACKAGE = Package(
+    name="@lobehub/fluent-emoji-3d",
+    version="1.1.0",
+    sha256="c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+)
+NOTO_PACKAGE = Package(
+    name="emoji-datasource-google",
+    version="16.0.0",
+    sha256="fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
+)
+NAMES_PACKAGE = NOTO_PACKAGE
+"""Its `emoji.json` names the pictures of both packages."""
+
+STYLES = {
+    "fluent": Style(
+        package=FLUENT_PACKAGE,
+        folder="package/assets",
+        suffix=".webp",
+        caption="a 3d emoji of {}",
+        title="Fluent Emoji by Microsoft, 3D style",
+        terms=f"Copyright (c) Microsoft Corporation.\nCopyright (c) 2023 LobeHub\n\n{MIT}",
+        saved_as=".webp",
+        saved_with={"quality": 92, "method": 6},
+    ),
+    "noto": Style(
+        package=NOTO_PACKAGE,
+        folder="package/img/google/64",
+        suffix=".png",
+        caption="a flat noto emoji of {}",
+        title="Noto Emoji by Google",
+        terms=f"Noto Emoji, Copyright Google LLC\n\n{APACHE}",
+        saved_as=".png",
+        saved_with={"optimize": True},
+    ),
+}
+
+STYLE_SET = (
+    "a red apple, a strawberry, an avocado, a croissant, a hamburger, a birthday cake, "
+    "a dog face, a fox face, a penguin, an octopus, a butterfly, a turtle, an elephant, "
+    "a cactus, a sunflower, a smiling face with sunglasses, a thinking face, a sleeping face, "
+    "a robot face, a rocket, a bicycle, a sailboat, a racing car, a helicopter, a camera, "
+    "a guitar, an alarm clock, an electric light bulb, a teddy bear, an umbrella, an old key, "
+    "a crown"
+)
+
+SQUARE_SET = (
+    "a cat face, a panda face, a frog face, an owl, a crab, a lemon, a carrot, a pretzel, "
+    "a slice of pizza, a doughnut, a house, a tractor, an airplane, a wrapped present, "
+    "a trumpet, a grinning face"
+)
+
+WIDE_SET = (
+    ("a dog face", "a monkey face", "a mouse face"),
+    ("a banana", "grapes", "a peach"),
+    ("a bus", "a taxi", "a fire engine"),
+    ("a rose", "a tulip", "a sunflower"),
+    ("a soccer ball", "a baseball", "a basketball"),
+    ("a violin", "a saxophone", "an accordion"),
+    ("a whale", "an anchor", "a sailboat"),
+    ("a hammer", "a wrench", "a screwdriver"),
+)
+
+WIDE_SIZE = (240, 160)
+LEFT_OUT = {"Component", "Flags", "Symbols", "family", "person-symbol"}
+"""Categories and subcategories whose names say little about what is to be seen."""
+
+
+def fetched(package: Package, folder: Path) -> Path:
+    """The package's archive in the folder, got with npm if it is not there yet."""
+    archive = folder / package.archive
+    if not archive.exists():
+        wanted = f"{package.name}@{package.version}"
+        subprocess.run(["npm", "pack", "--silent", wanted], cwd=folder, check=True)
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != package.sha256:
+        raise SystemExit(f"{archive} is not the archive that this script was written for")
+    return archive
+
+
+def files_in(archive: Path, folder: str) -> dict[str, bytes]:
+    """The plain files of one folder of an archive, by name; nothing is unpacked to disk."""
+    found = {}
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            path = PurePosixPath(member.name)
+            if member.isfile() and path.parent == PurePosixPath(folder):
+                stream = tar.extractfile(member)
+                assert stream is not None
+                found[path.name] = stream.read()
+    return found
+
+
+def pictures_by_words(style: Style, packages: Path) -> dict[str, bytes]:
+    """Each picture of the style that has a telling name, in Unicode's order.
+
+    Gendered emoji replace the general ones where both look alike. One name is given twice, to a
+    person and to a man in a tuxedo; the later is the one it fits.
+    """
+    names = files_in(fetched(NAMES_PACKAGE, packages), "package")["emoji.json"]
+    files = files_in(fetched(style.package, packages), style.folder)
+    found = {}
+    for entry in sorted(json.loads(names), key=lambda entry: entry["sort_order"]):
+        file = str(PurePosixPath(entry["image"]).with_suffix(style.suffix))
+        told = not LEFT_OUT & {entry["category"], entry["subcategory"]}
+        if told and "obsoleted_by" not in entry and file in files:
+            found[words(entry["name"])] = files[file]
+    return found
+
+
+def on_white(picture: bytes, side: int) -> Image.Image:
+    """The picture on a white square; one that is not square is fitted, not stretched."""
+    drawn = Image.open(io.BytesIO(picture)).convert("RGBA")
+    paper = Image.new("RGBA", drawn.size, "white")
+    flat = Image.alpha_composite(paper, drawn).convert("RGB")
+    return ImageOps.pad(flat, (side, side), Image.Resampling.LANCZOS, color="white")
+
+
+def in_a_row(pictures: Iterable[bytes]) -> Image.Image:
+    """Three pictures side by side at the size they were drawn in, with even gaps."""
+    width, height = WIDE_SIZE
+    paper, side = Image.new("RGB", WIDE_SIZE, "white"), 64
+    gap = (width - 3 * side) // 4
+    for place, picture in enumerate(pictures):
+        at = (gap + place * (side + gap), (height - side) // 2)
+        paper.paste(on_white(picture, side), at)
+    return paper
+
+
+def save(picture: Image.Image, caption: str, stem: str, style: Style, out: Path) -> None:
+    """Write a picture and its caption beside it; the stem is made of what is seen."""
+    out.mkdir(parents=True, exist_ok=True)
+    plain = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\b(an?|the) ", "", stem))
+    picture.save(out / f"{plain}{style.saved_as}", **style.saved_with)
+    (out / f"{plain}.txt").write_text(f"{caption}\n", encoding="utf-8", newline="\n")
+
+
+def save_notice(style: Style, out: Path) -> None:
+    """Say whose pictures these are, what was done to them and on what terms they are passed on."""
+    package, names = style.package, NAMES_PACKAGE
+    text = (
+        f"{style.title}, from the npm package {package.name} {package.version}.\n"
+        "Changed: put on white, some of them resized or set side by side, and saved anew.\n\n"
+        f"{style.terms}\n----\n\n"
+        f"Captions are made from emoji.json of the npm package {names.name} {names.version}.\n\n"
+        f"Copyright (c) 2013 Cal Henderson\n\n{MIT}"
+    )
+    (out / "NOTICE").write_text(text, encoding="utf-8", newline="\n")
+
+
+def save_singles(
+    shown: Iterable[str], pictures: dict[str, bytes], style: Style, out: Path, *, side: int
+) -> None:
+    """One square picture for each of the things shown."""
+    for thing in shown:
+        save(on_white(pictures[thing], side), style.caption.format(thing), thing, style, out)
+
+
+def save_rows(pictures: dict[str, bytes], style: Style, out: Path) -> None:
+    """The wide pictures, each with a caption that lists what stands in it."""
+    for first, second, third in WIDE_SET:
+        row = in_a_row(pictures[thing] for thing in (first, second, third))
+        caption = f"three flat noto emoji in a row: {first}, {second} and {third}"
+        save(row, caption, f"{first} {second} {third}", style, out)
+
+
+def make(arguments: argparse.Namespace, packages: Path) -> None:
+    """Write the set that was asked for."""
+    out: Path = arguments.out
+    named = {"style": "fluent", "mixed": "noto", "full": arguments.style}
+    style = STYLES[named[arguments.set]]
+    pictures = pictures_by_words(style, packages)
+    if arguments.set == "full":
+        save_singles(pictures, pictures, style, out, side=arguments.side)
+    elif arguments.set == "style":
+        save_singles(STYLE_SET.split(", "), pictures, style, out, side=256)
+    else:
+        save_singles(SQUARE_SET.split(", "), pictures, style, out / "noto", side=128)
+        save_rows(pictures, style, out / "wide")
+    save_notice(style, out)
+    print(f"{out} now holds {len(list(out.rglob('*.txt')))} captioned pictures")
+
+
+def main() -> None:
+    """Read the command line and make a set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", choices=("style", "mixed", "full"), required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--style", choices=tuple(STYLES), default="fluent", help="for --set full")
+    parser.add_argument("--side", type=int, default=128, help="pixels, for --set full")
+    parser.add_argument(
+        "--packages", type=Path, help="folder that keeps the packages for next time"
+    )
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as temporary:
+        packages = arguments.packages or Path(temporary)
+        packages.mkdir(parents=True, exist_ok=True)
+        make(arguments, packages)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The folder of a run: its job, its manifest, and what changed since it was last started."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scumble import __version__
+from scumble.disk import told, write_whole
+from scumble.errors import JobError
+from scumble.spec.job import JobSpec
+
+NOTED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "pillow")
+FIXED = ("model.", "adapter.")
+"""Settings that a checkpoint cannot outlive."""
+
+FREE = ("name", "output_dir", "cache.")
+"""Settings that say where, not what."""
+
+
+def made(*folders: Path) -> None:
+    """Make folders that are not there yet."""
+    for folder in folders:
+        with told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a nested mapping by dotted path."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value:
+        for number, inner in enumerate(value):
+            yield from flat(inner, f"{path}.{number}")
+    else:
+        yield path, value
+
+
+def settings(job: JobSpec) -> dict[str, Any]:
+    """Every setting of a job by dotted path, as JSON values."""
+    return dict(flat(job.model_dump(mode="json")))
+
+
+def changes(folder: Path, job: JobSpec) -> list[tuple[str, Any, Any]]:
+    """Settings that differ from the job that the folder was last run with: path, then, now."""
+    try:
+        then = dict(flat(yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8"))))
+    except (OSError, yaml.YAMLError):
+        return []
+    now = settings(job)
+    paths = [path for path in {**then, **now} if not path.startswith(FREE)]
+    return [
+        (path, then.get(path), now.get(path)) for path in paths if then.get(path) != now.get(path)
+    ]
+
+
+def refuse_fixed(changed: Sequence[tuple[str, Any, Any]], step: int) -> None:
+    """Raise for every change that the checkpoint of `step` cannot go on with."""
+    problems = [
+        JobError(
+            path,
+            f"was {then}, is now {now}; the checkpoint of step {step} cannot go on with it",
+            "choose another `name`, or put it back",
+        )
+        for path, then, now in changed
+        if path.startswith(FIXED) and path != "adapter.dropout"
+    ]
+    if problems:
+        raise ExceptionGroup("this run cannot go on", problems)
+
+
+def sentences(changed: Sequence[tuple[str, Any, Any]], job: JobSpec) -> tuple[str, ...]:
+    """Changes in words; a longer run under a falling schedule is another schedule."""
+    falling = job.training.schedule.kind != "constant"
+    said = []
+    for path, then, now in changed:
+        more = f" (this moves the {job.training.schedule.kind} schedule)"
+        moved = path == "training.steps" and falling
+        said.append(f"{path}: {then} -> {now}{more if moved else ''}")
+    return tuple(said)
+
+
+def write_job(folder: Path, text: str) -> None:
+    """Keep the resolved job."""
+    write_whole(folder / "job.yaml", text.encode())
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any], samples: Sequence[Any]) -> None:
+    """Keep what the run was made of: versions, device, hashes and one row per sample."""
+    versions = {name: _version(name) for name in NOTED}
+    about = {"scumble": __version__, "python": platform.python_version(), "versions": versions}
+    text = json.dumps({**about, **facts, "samples": list(samples)}, indent=1)
+    write_whole(folder / "manifest.json", text.encode() + b"\n")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,49 @@
+"""The state of a run as files, and put back bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from scumble.errors import FileError
+
+ADAPTER, OPTIMIZER = "adapter.safetensors", "optimizer.safetensors"
+
+
+def files(
+    parameters: Mapping[str, nn.Parameter], moments: Mapping[str, Tensor]
+) -> dict[str, bytes]:
+    """The files of a checkpoint; every tensor under the name of its parameter."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
+    return {ADAPTER: save(weights), OPTIMIZER: save(dict(moments))}
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The adapter's and the optimizer's tensors of a checkpoint."""
+    try:
+        return load_file(folder / ADAPTER), load_file(folder / OPTIMIZER)
+    except (SafetensorError, OSError) as error:
+        remedy = "delete this folder; the run goes on from the one before"
+        raise FileError(folder, f"this checkpoint cannot be read ({error})", remedy) from None
+
+
+@torch.no_grad()
+def put_back(parameters: Mapping[str, nn.Parameter], kept: Mapping[str, Tensor]) -> None:
+    """Give parameters their values back; FileError when they are others than those kept."""
+    if kept.keys() != parameters.keys():
+        differing = sorted(kept.keys() ^ parameters.keys())
+        remedy = "choose another `name`, or put `adapter` back as it was"
+        raise FileError(ADAPTER, f"'{differing[0]}' is on one side only", remedy)
+    for name, parameter in parameters.items():
+        parameter.copy_(kept[name])
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an optimizer's state is no tensor, as JSON can hold it."""
+    return {name: value for name, value in values.items() if isinstance(value, int | float | str)}

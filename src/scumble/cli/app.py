@@ -1,0 +1,144 @@
+"""The command line: words in, words out. Rooms are imported by the command that needs them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scumble import __version__
+from scumble.cli import tools
+from scumble.errors import ScumbleError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Fine-tune diffusion models on your own pictures.",
+)
+examples_app = typer.Typer(no_args_is_help=True, help="Jobs that come with the program.")
+app.add_typer(examples_app, name="examples")
+app.add_typer(tools.adapter, name="adapter")
+
+Job = Annotated[str, typer.Argument(metavar="JOB", help="A job file, or example=NAME.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as training.steps=20."),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; what is our bug keeps its traceback."""
+    code = 0
+    try:
+        code = _exit_code(arguments)
+    except* ScumbleError as group:
+        from scumble.cli import show
+
+        show.errors(group)
+        code = 2
+    return code
+
+
+def _exit_code(arguments: Sequence[str] | None) -> int:
+    try:
+        app(arguments, prog_name="scumble")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        typer.echo(f"scumble {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Fine-tune diffusion models on your own pictures."""
+
+
+@app.command()
+def train(job: Job, overrides: Overrides = None) -> None:
+    """Train; in a folder that holds the same run, go on where it stopped."""
+    from scumble.cli import show
+    from scumble.cli.jobs import open_job
+
+    wanted, base = open_job(job, overrides or ())
+    from scumble.run import train as run
+
+    outcome = run(wanted, base=base)
+    for file in outcome.files:
+        show.line(str(file))
+    raise typer.Exit(outcome.code)
+
+
+@app.command()
+def check(
+    job: Job,
+    overrides: Overrides = None,
+    full: Annotated[bool, typer.Option("--full", help="Show defaults, too.")] = False,
+) -> None:
+    """Tell all that can be known before a weight is loaded, and all that is wrong."""
+    from scumble.cli import show
+    from scumble.cli.jobs import open_job
+    from scumble.spec.load import resolved
+
+    wanted, base = open_job(job, overrides or ())
+    from scumble.preflight.survey import survey
+
+    show.survey(survey(wanted, base=base), resolved(wanted, full=full))
+
+
+@app.command()
+def explain(
+    setting: Annotated[
+        str, typer.Argument(metavar="[SETTING]", help="A path or the beginning of one.")
+    ] = "",
+) -> None:
+    """Explain a setting, a section, or all of them."""
+    from scumble.cli import show
+    from scumble.spec.explain import find, rows
+
+    show.settings(find(setting) if setting else rows())
+
+
+@app.command()
+def doctor() -> None:
+    """Look at the machine: torch, cards, packages, room."""
+    from scumble.cli import doctor as look
+    from scumble.cli import show
+
+    found = list(look.findings())
+    show.findings(found)
+    raise typer.Exit(2 if any(one.state == "bad" for one in found) else 0)
+
+
+app.command()(tools.sample)
+
+
+@examples_app.command("list")
+def list_examples() -> None:
+    """Name the examples and what each shows."""
+    from scumble.cli import examples, show
+
+    show.table([(name, examples.about(examples.find(name))) for name in examples.names()])
+
+
+@examples_app.command("copy")
+def copy_example(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    to: Annotated[Path | None, typer.Argument(metavar="[TO]", help="A new folder.")] = None,
+) -> None:
+    """Copy an example to a new folder."""
+    from scumble.cli import examples, show
+
+    target = examples.copy(name, to)
+    show.line(f"Copied to {target}; run it with: scumble train {target / examples.JOB}")

@@ -1,0 +1,1 @@
+"""Which examples there are, one kind of place each."""

@@ -1,0 +1,132 @@
+"""What a run tells the world: plain values, written to `journal.jsonl` as they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """The pictures of one data set have been looked at; the funnel's counts, in order."""
+
+    dataset: str
+    funnel: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """The cache has grown: `done` of `total` missing entries of one kind are written."""
+
+    kind: str
+    done: int
+    total: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """Training is about to take step `after` + 1."""
+
+    name: str
+    folder: Path
+    after: int
+    steps: int
+    preview_every: int
+    save_every: int
+    keep: int
+    device: str
+    precision: str
+    trained_parameters: int
+    examples: int
+    steps_per_epoch: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """The run goes on from a checkpoint: what was put back, and what changed in the job since."""
+
+    step: int
+    restored: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone:
+    """One optimizer step has been taken."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+    applied: bool = True
+    """False when the step's numbers were not finite and the job says to skip such steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint is whole on disk and can be resumed from."""
+
+    step: int
+    folder: Path
+    seconds: float
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previewed:
+    """Pictures of the model as it stands, one per prompt, each with a JSON file beside it."""
+
+    step: int
+    pictures: tuple[Path, ...]
+    prompts: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The file that other tools load."""
+
+    step: int
+    file: Path
+    layout: str
+    tensors: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something the user should know that does not stop the run."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """A signal ended the run after `step`, whose state is saved."""
+
+    step: int
+    signal: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """All steps are taken."""
+
+    step: int
+    seconds: float
+
+
+Event = (
+    Scanned
+    | Encoded
+    | Started
+    | Resumed
+    | StepDone
+    | Saved
+    | Previewed
+    | Exported
+    | Warned
+    | Stopped
+    | Finished
+)

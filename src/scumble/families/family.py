@@ -1,0 +1,130 @@
+"""What the rest of the tool needs to know about one kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from scumble.hardware.blocks import Net
+from scumble.objective.process import Latents, Process, Times
+
+Entry = dict[str, Tensor]
+"""One cached value: no batch axis, no batch padding."""
+
+Pixels = Float[Tensor, "batch 3 rows columns"]
+"""From -1 (black) to 1 (white)."""
+
+Config = Mapping[str, Any]
+"""A part's config.json."""
+
+Modules = Mapping[str, nn.Module]
+"""Loaded parts by name."""
+
+Tools = Mapping[str, Any]
+"""Tokenizers by the name of the part they belong to."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a picture is to be made from: a text, read in so many tokens."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the network is told besides the noisy latents; alike in shape over the batch."""
+
+    values: dict[str, Tensor]
+    """Text and numbers, [batch, ...]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is known of the examples besides words and pictures."""
+
+    frames: Int[Tensor, "batch 8"]
+    """Original h w, resized h w, corner top left, size h w; in pixels."""
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """The numbers of a job that a family may tell its network."""
+
+    guidance: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of a model's networks and where a diffusers folder keeps it."""
+
+    folder: str
+    weights: str
+    """Name of the weights file, without the ending."""
+
+    tokenizer: str | None = None
+    """Folder of its tokenizer."""
+
+    aliases: tuple[tuple[str, str], ...] = ()
+    """Beginnings of keys as files spell them, and as the module does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Facts and eight plain functions. A flavour is `replace(...)` of its parent."""
+
+    name: str
+    flavour: str
+    process: Process
+    parts: Mapping[str, Part]
+    """`denoiser`, `autoencoder` and the text encoders."""
+
+    pixels_per_step: int
+    """Sides of pictures are a multiple of this."""
+
+    pixels_per_latent: int
+    latent_channels: int
+    text_tokens: int
+    text_fields: Mapping[str, Callable[[Mapping[str, Config], int], tuple[int, ...]]]
+    """Fields of a text entry and their shapes, from the parts' configs and the text's length."""
+
+    guidance_embedded: bool
+    preview_steps: int
+    preview_guidance: float
+    targets: Mapping[str, tuple[str, ...]]
+    """Layers by preset; see `adapters.attach.matches`."""
+
+    skeleton: Callable[[str, Config], nn.Module]
+    """One part without weights (on the meta device)."""
+
+    words: Callable[[Tools, Prompt], Entry]
+    """Text as numbers; on the CPU, without a network."""
+
+    read: Callable[[Modules, Sequence[Entry]], list[Entry]]
+    """Words as embeddings; can be differentiated."""
+
+    see: Callable[[Modules, Pixels], list[Entry]]
+    """Pixels as clean latents: {"latents": [channels, height, width]} each."""
+
+    show: Callable[[Modules, Latents], Pixels]
+    """Clean latents as pixels."""
+
+    tell: Callable[[Told, Scene, Knobs], Told]
+    """Adds what is neither word nor picture: guidance, sizes."""
+
+    predict: Callable[[Net, Latents, Times, Told], Latents]
+    """The network's answer for noisy latents, at each example's time."""
+
+    guided: Callable[[Latents, Latents, float], Latents]
+    """Answers with and without the prompt, joined as published."""
+
+
+def stacked(entries: Sequence[Entry]) -> dict[str, Tensor]:
+    """Entries of equal shapes as one value with a batch axis."""
+    return {field: torch.stack([entry[field] for entry in entries]) for field in entries[0]}

@@ -1,0 +1,191 @@
+"""FLUX.1 dev and schnell: a rectified flow in the latents of a 16-channel autoencoder.
+
+Facts are those of the published folders (black-forest-labs/FLUX.1-dev and -schnell).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scumble.families.encoders import clip, t5, vae
+from scumble.families.family import (
+    Config,
+    Entry,
+    Family,
+    Knobs,
+    Modules,
+    Part,
+    Pixels,
+    Prompt,
+    Scene,
+    Told,
+    Tools,
+    stacked,
+)
+from scumble.families.flux_network import FluxConfig, FluxTransformer, joined
+from scumble.hardware.blocks import Net
+from scumble.objective.process import Latents, RectifiedFlow, Times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATCH = 2  # latents per side of a token
+ATTENTION = (
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "add_q_proj",
+    "add_k_proj",
+    "add_v_proj",
+    "to_add_out",
+)
+FEED_FORWARD = (
+    "ff.net.0.proj",
+    "ff.net.2",
+    "ff_context.net.0.proj",
+    "ff_context.net.2",
+    "proj_mlp",
+    "single_transformer_blocks.*.proj_out",
+)
+PARTS = {
+    "denoiser": Part("transformer", "diffusion_pytorch_model"),
+    "autoencoder": Part("vae", "diffusion_pytorch_model"),
+    "clip": Part("text_encoder", "model", "tokenizer", aliases=(("text_model.", ""),)),
+    "t5": Part("text_encoder_2", "model", "tokenizer_2"),
+}
+
+
+def pack(latents: Latents) -> Float[Tensor, "batch tokens features"]:
+    """Cut into 2x2 patches, row by row."""
+    return rearrange(latents, "b c (h p) (w q) -> b (h w) (c p q)", p=PATCH, q=PATCH)
+
+
+def unpack(tokens: Float[Tensor, "batch tokens features"], *, height: int) -> Latents:
+    """Undo `pack`; `height` is the latents' own, which the tokens no longer tell."""
+    return rearrange(
+        tokens, "b (h w) (c p q) -> b c (h p) (w q)", h=height // PATCH, p=PATCH, q=PATCH
+    )
+
+
+def skeleton(part: str, config: Config) -> nn.Module:
+    """One part without weights."""
+    if part == "denoiser":
+        known = {name: config[name] for name in FluxConfig.__dataclass_fields__ if name in config}
+        if "axes_dims_rope" in known:
+            known["axes_dims_rope"] = tuple(known["axes_dims_rope"])
+        with torch.device("meta"):
+            return FluxTransformer(FluxConfig(**known))
+    makers: dict[str, Callable[[Config], nn.Module]] = {
+        "autoencoder": vae.skeleton,
+        "clip": clip.skeleton,
+        "t5": t5.skeleton,
+    }
+    return makers[part](config)
+
+
+def words(tools: Tools, prompt: Prompt) -> Entry:
+    """Token numbers for both encoders."""
+    return {
+        clip.IDS: clip.words(tools["clip"], prompt.text),
+        t5.IDS: t5.words(tools["t5"], prompt.text, prompt.tokens),
+    }
+
+
+def read(modules: Modules, entries: Sequence[Entry]) -> list[Entry]:
+    """T5's tokens and CLIP's summary."""
+    ids = stacked(entries)
+    summary = clip.read(modules["clip"], ids[clip.IDS])
+    text = t5.read(modules["t5"], ids[t5.IDS])
+    return [
+        {"text": tokens, "summary": pooled}
+        for tokens, pooled in zip(text.unbind(), summary.unbind(), strict=True)
+    ]
+
+
+def see(modules: Modules, pixels: Pixels) -> list[Entry]:
+    """Clean latents."""
+    return [{"latents": one} for one in vae.see(modules["autoencoder"], pixels).unbind()]
+
+
+def show(modules: Modules, latents: Latents) -> Pixels:
+    """Pixels of clean latents."""
+    return vae.show(modules["autoencoder"], latents)
+
+
+def tell(told: Told, scene: Scene, knobs: Knobs) -> Told:
+    """The guidance, which schnell's network does not look at."""
+    text = told.values["text"]
+    guidance = torch.full((len(text),), knobs.guidance, device=text.device)
+    return replace(told, values=told.values | {"guidance": guidance})
+
+
+def predict(net: Net, noisy: Latents, times: Times, told: Told) -> Latents:
+    """Velocity at each example's time."""
+    module, values = net.module, told.values
+    assert isinstance(module, FluxTransformer)
+    height, width = noisy.shape[-2:]
+    tokens = pack(noisy).to(values["text"].dtype)
+    time = module.time_text_embed(times, values["guidance"], values["summary"])
+    stream = module.opened(tokens, values["text"], time, (height // PATCH, width // PATCH))
+    for index, block in module.blocks():
+        if index == module.config.num_layers:
+            stream = joined(stream)
+        stream = net.run(index, block, stream)
+    answer = stream.image[:, -tokens.shape[1] :]
+    return unpack(module.closed(answer, time), height=height)
+
+
+def guided(with_prompt: Latents, without: Latents, scale: float) -> Latents:
+    """Away from the answer without the prompt (Ho and Salimans 2022)."""
+    return without + scale * (with_prompt - without)
+
+
+def _text_shape(configs: Mapping[str, Config], tokens: int) -> tuple[int, ...]:
+    return (tokens, int(configs["t5"]["d_model"]))
+
+
+def _summary_shape(configs: Mapping[str, Config], tokens: int) -> tuple[int, ...]:
+    return (int(configs["clip"]["hidden_size"]),)
+
+
+FLUX_DEV = Family(
+    name="flux",
+    flavour="dev",
+    process=RectifiedFlow(lean=((256, 0.5), (4096, 1.15))),
+    parts=PARTS,
+    pixels_per_step=16,
+    pixels_per_latent=8,
+    latent_channels=16,
+    text_tokens=512,
+    text_fields={"text": _text_shape, "summary": _summary_shape},
+    guidance_embedded=True,
+    preview_steps=28,
+    preview_guidance=3.5,
+    targets={"attention": ATTENTION, "blocks": ATTENTION + FEED_FORWARD, "all": ("*",)},
+    skeleton=skeleton,
+    words=words,
+    read=read,
+    see=see,
+    show=show,
+    tell=tell,
+    predict=predict,
+    guided=guided,
+)
+
+FLUX_SCHNELL = replace(
+    FLUX_DEV,
+    flavour="schnell",
+    process=RectifiedFlow(),
+    text_tokens=256,
+    guidance_embedded=False,
+    preview_steps=4,
+    preview_guidance=0.0,
+)

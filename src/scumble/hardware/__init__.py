@@ -1,0 +1,1 @@
+"""Making it fit and making it fast."""

@@ -1,0 +1,1 @@
+"""They hear events, and may fail without hurting the run."""

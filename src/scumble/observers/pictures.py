@@ -1,0 +1,89 @@
+"""The previews of a run as they lie in its folder: `samples/step-000250/00-cat.png` and `.json`.
+
+A picture that cannot be read is left out by whoever shows it; it never stops a report.
+"""
+
+import base64
+import functools
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+THUMBNAIL_PIXELS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """One picture, and what its sidecar says of it."""
+
+    step: int
+    index: int
+    file: Path
+    about: dict[str, Any]
+
+    @property
+    def prompt(self) -> str:
+        """The prompt it was made from; without a sidecar, the picture's short name."""
+        return str(self.about.get("prompt", self.file.stem.partition("-")[2]))
+
+
+Rows = dict[tuple[int, str], dict[int, Preview]]
+"""For each prompt, by its place and its words, the picture of each step."""
+
+
+def previews(folder: Path) -> Rows:
+    """All previews of a run folder, prompts in order, steps in order."""
+    rows: Rows = {}
+    for file in sorted(folder.glob("samples/step-*/*.png")):
+        step = re.fullmatch(r"step-(\d+)", file.parent.name)
+        index = re.match(r"\d+", file.name)
+        if step is None or index is None:
+            continue
+        about = _sidecar(file.with_suffix(".json"))
+        preview = Preview(step=int(step[1]), index=int(index[0]), file=file, about=about)
+        rows.setdefault((preview.index, preview.prompt), {})[preview.step] = preview
+    return dict(sorted(rows.items()))
+
+
+def opened(file: Path) -> Image.Image | None:
+    """The picture in RGB, or None when the file is no whole picture."""
+    try:
+        with Image.open(file) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def thumbnail(file: Path) -> tuple[str, int] | None:
+    """The picture as a small WebP in base64, and its width before; None when unreadable."""
+    return _thumbnail(file, file.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _thumbnail(file: Path, written: int) -> tuple[str, int] | None:
+    """Kept between reports of one run, until the file is written anew."""
+    picture = opened(file)
+    if picture is None:
+        return None
+    width = picture.width
+    picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
+    packed = io.BytesIO()
+    picture.save(packed, "WEBP", quality=82, method=4)
+    return base64.b64encode(packed.getvalue()).decode(), width
+
+
+def _sidecar(file: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    match about:
+        case dict():
+            return about
+        case _:
+            return {}

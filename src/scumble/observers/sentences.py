@@ -1,0 +1,138 @@
+"""Events in plain English, one line each."""
+
+from scumble.events import (
+    Encoded,
+    Event,
+    Exported,
+    Finished,
+    Previewed,
+    Resumed,
+    Saved,
+    Scanned,
+    Started,
+    StepDone,
+    Stopped,
+    Warned,
+)
+
+
+def sentence(event: Event) -> str:
+    """What happened, on one line that is safe to print: control characters are taken out."""
+    told = _of_data(event) or _of_training(event) or _of_files(event)
+    return "".join(letter if letter.isprintable() else " " for letter in told)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as one would say it: `0.8 s`, `42 s`, `14 min 3 s`, `2 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for large, name, small, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= large:
+            return f"{whole // large} {name} {whole % large // small} {part}"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+def clock(seconds: float) -> str:
+    """A length of time as a stopwatch shows it: `1:12`, `2:03:10`."""
+    minutes, second = divmod(round(max(0.0, seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def pace(seconds_per_step: float | None) -> str:
+    """Steps in a second, or seconds for a step where that is the larger number."""
+    if not seconds_per_step:
+        return "- it/s"
+    return (
+        f"{1 / seconds_per_step:.2f} it/s"
+        if seconds_per_step < 1
+        else f"{seconds_per_step:.2f} s/it"
+    )
+
+
+def size(count: int) -> str:
+    """A number of bytes in decimal units, as file managers and hubs show it."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 999.5 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{count} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _of_data(event: Event) -> str:
+    match event:
+        case Scanned():
+            stages = ", ".join(f"{count:,} {stage}" for stage, count in event.funnel.items())
+            return f"Scanned {event.dataset}: {stages or 'nothing found'}."
+        case Encoded():
+            return _caching(event)
+        case Warned():
+            return f"Warning: {event.text}"
+        case _:
+            return ""
+
+
+def _caching(event: Encoded) -> str:
+    rate = event.done / event.seconds if event.seconds > 0 else 0.0
+    at = f" ({rate:.1f} a second)" if rate else ""
+    if event.done >= event.total:
+        spent = duration(event.seconds)
+        return f"Cached {event.total:,} {event.kind} in {spent}{at}, {size(event.bytes)}."
+    left = f", about {duration((event.total - event.done) / rate)} left" if rate else ""
+    return f"Caching {event.kind}: {event.done:,} of {event.total:,}{at}{left}."
+
+
+def _of_training(event: Event) -> str:
+    match event:
+        case Started():
+            where = f"after step {event.after:,}, up to" if event.after else "for"
+            return (
+                f"Training {event.name} {where} {_plural(event.steps, 'step')}"
+                f" on {event.device} ({event.precision}): {_plural(event.examples, 'example')},"
+                f" {event.trained_parameters:,} trained parameters."
+            )
+        case Resumed():
+            restored = ", ".join(event.restored) or "nothing"
+            changed = "; ".join(event.changed) or "nothing"
+            return f"Resumed after step {event.step:,}: restored {restored}; changed: {changed}."
+        case StepDone(applied=False):
+            return (
+                f"Step {event.step:,} was not applied: its loss ({event.loss:.4g}) or"
+                f" gradient norm ({event.gradient_norm:.4g}) is not finite."
+            )
+        case StepDone():
+            return (
+                f"Step {event.step:,}: loss {event.loss:.4f}, rate {event.learning_rate:.1e},"
+                f" {duration(event.seconds)}."
+            )
+        case _:
+            return ""
+
+
+def _of_files(event: Event) -> str:
+    match event:
+        case Saved():
+            gone = f"; removed {', '.join(event.removed)}" if event.removed else ""
+            spent = duration(event.seconds)
+            return f"Saved step {event.step:,} in {spent}: {event.folder.name}{gone}."
+        case Previewed():
+            pictures = _plural(len(event.pictures), "preview")
+            where = f": {event.pictures[0].parent.name}" if event.pictures else ""
+            return f"Made {pictures} at step {event.step:,} in {duration(event.seconds)}{where}."
+        case Exported():
+            return (
+                f"Exported {event.file} ({event.layout} layout, {_plural(event.tensors, 'tensor')},"
+                f" {size(event.bytes)})."
+            )
+        case Stopped():
+            return f"Stopped by {event.signal} after step {event.step:,}; its state is saved."
+        case Finished():
+            return f"Finished step {event.step:,} in {duration(event.seconds)}."
+        case _:
+            return ""

@@ -1,0 +1,189 @@
+"""What `scumble check` tells: the funnel, the counts, and what disk and time a job will take."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from scumble.data import buckets
+from scumble.data.library import PictureSet
+from scumble.data.scan import Scan
+from scumble.families import encoding
+from scumble.hardware.device import Place
+from scumble.preflight.plan import Plan, prepared
+from scumble.spec.job import JobSpec
+
+PNG_BYTES = 1.5  # per pixel of a preview, about
+LOST = 0.2  # share of a picture's area that may be cut away before it is worth a word
+STATES = 3  # copies of the adapter in a checkpoint: its weights and two moments
+USED = 0.4  # of a bare product's speed that training reaches, about
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSurvey:
+    """One data set as the job will use it."""
+
+    id: str
+    folder: str
+    funnel: dict[str, int]
+    """Pictures left after each stage, in order: found, readable, large enough, ..."""
+
+    buckets: dict[str, int]
+    """Pictures per trained size, as "512x384" (width x height), largest count first."""
+
+    captions: int
+    """Different texts."""
+
+    passes: int
+    notes: tuple[str, ...]
+    """Whatever a careful user would want to know: enlarged pictures, area lost to crops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A job, looked at as a whole."""
+
+    sets: tuple[SetSurvey, ...]
+    device: str
+    precision: str
+    trained_parameters: int
+    examples_per_epoch: int
+    steps_per_epoch: float
+    steps: int
+    cached_entries: int
+    missing_entries: int
+    cache_bytes: int
+    """Bytes the missing entries will take."""
+
+    run_bytes: int
+    """Bytes of checkpoints, previews and the delivered file at their most."""
+
+    free_bytes: int
+    seconds: float | None
+    """Rough forecast of the training time; None when nothing is known about this machine."""
+
+    warnings: tuple[str, ...]
+
+
+def survey(job: JobSpec, base: Path) -> Survey:
+    """What `scumble check` tells."""
+    plan = prepared(job, base)
+    cached, missing, cache_bytes = _cache(plan)
+    free = shutil.disk_usage(_existing(plan.folder)).free
+    run_bytes = _run_bytes(plan)
+    warnings = []
+    if cache_bytes + run_bytes > free:
+        need = (cache_bytes + run_bytes) / 1e9
+        warnings.append(f"The disk has {free / 1e9:.1f} GB free and about {need:.1f} are needed.")
+    examples = plan.order.examples_per_epoch
+    return Survey(
+        sets=tuple(map(_set_survey, plan.sets, plan.scans)),
+        device=str(plan.place.device),
+        precision=plan.place.precision,
+        trained_parameters=plan.trained_parameters,
+        examples_per_epoch=examples,
+        steps_per_epoch=plan.order.units_per_epoch / job.training.units_per_step,
+        steps=job.training.steps,
+        cached_entries=cached,
+        missing_entries=missing,
+        cache_bytes=cache_bytes,
+        run_bytes=run_bytes,
+        free_bytes=free,
+        seconds=_seconds(plan),
+        warnings=tuple(warnings),
+    )
+
+
+def _existing(folder: Path) -> Path:
+    there = folder.absolute()
+    return next(place for place in (there, *there.parents) if place.exists())
+
+
+def _set_survey(one: PictureSet, scan: Scan) -> SetSurvey:
+    counts = Counter(f"{frame.size[1]}x{frame.size[0]}" for frame in one.frames)
+    enlarged = sum(buckets.enlarged(frame) for frame in one.frames)
+    cut = sum(buckets.lost(frame) > LOST for frame in one.frames)
+    notes = list(scan.notes)
+    if enlarged:
+        notes.append(f"{enlarged} pictures are smaller than they are trained at and are enlarged")
+    if cut:
+        notes.append(f"{cut} pictures lose more than {LOST:.0%} of their area to the crop")
+    return SetSurvey(
+        id=one.spec.id,
+        folder=one.spec.folder,
+        funnel=scan.funnel | {"in a bucket": len(one.frames)},
+        buckets=dict(counts.most_common()),
+        captions=len(set(one.texts())),
+        passes=one.spec.repeats,
+        notes=tuple(notes),
+    )
+
+
+def _cache(plan: Plan) -> tuple[int, int, int]:
+    """Entries there, entries missing, and the bytes these will take."""
+    texts, pictures = plan.texts(), sum(len(one.examples) * one.spec.crops for one in plan.sets)
+    total = len(texts) + pictures
+    recipes = encoding.recipes(plan.model, plan.place, plan.tokens, read=False)
+    no_text, no_picture = len(texts), pictures
+    if recipes is not None:
+        library = plan.library(recipes, plan.sources(read=False))
+        no_text = len(library.missing_texts(texts))
+        no_picture = library.unread() + sum(map(len, library.missing_pictures().values()))
+    text_bytes = plan.place.dtype.itemsize * sum(
+        math.prod(shape(plan.model.configs, plan.tokens))
+        for shape in plan.family.text_fields.values()
+    )
+    cells = [math.prod(frame.size) for one in plan.sets for frame in one.frames]
+    latent = 4 * plan.family.latent_channels / plan.family.pixels_per_latent**2
+    picture_bytes = latent * sum(cells) / len(cells)
+    missing = no_text + no_picture
+    return total - missing, missing, int(no_text * text_bytes + no_picture * picture_bytes)
+
+
+def _run_bytes(plan: Plan) -> int:
+    job = plan.job
+    saves = math.ceil(job.training.steps / job.saving.every) if job.saving.every else 1
+    kept = saves if job.saving.keep == 0 else min(saves, job.saving.keep + 1)
+    pictures = 0
+    if job.validation.every:
+        times = 1 + math.ceil(job.training.steps / job.validation.every)
+        pictures = times * len(job.validation.prompts) * job.validation.width
+    width = 4 if job.export.dtype == "float32" else 2
+    weights = plan.trained_parameters * (4 * STATES * kept + width)
+    return int(weights + pictures * job.validation.height * PNG_BYTES)
+
+
+def _seconds(plan: Plan) -> float:
+    """From a product of matrices measured here and the work of a step; good to a factor of two.
+
+    Per token and frozen weight: 2 operations forward and 2 backward, 2 more when blocks are
+    computed again.
+    """
+    step = plan.family.pixels_per_step
+    sizes = [
+        frame.size for one in plan.sets for frame in one.frames for _ in range(one.spec.repeats)
+    ]
+    tokens = sum((h // step) * (w // step) for h, w in sizes) / len(sizes) + plan.tokens
+    frozen = sum(parameter.numel() for parameter in plan.denoiser.parameters())
+    passes = 6 if plan.job.hardware.gradient_checkpointing else 4
+    examples = plan.job.training.batch_size * plan.job.training.units_per_step
+    work = passes * frozen * tokens * examples * plan.job.training.steps
+    return work / (speed(plan.place) * USED)
+
+
+def speed(place: Place) -> float:
+    """Operations per second of a product of square matrices on this device."""
+    side = 4096 if place.device.type == "cuda" else 768
+    left = torch.ones(side, side, dtype=place.dtype, device=place.device)
+    torch.mm(left, left)
+    start, rounds, answer = time.perf_counter(), 4, left
+    for _ in range(rounds):
+        answer = torch.mm(left, left)
+    answer[0, 0].item()  # waits for a card to be done
+    return rounds * 2 * side**3 / (time.perf_counter() - start)

@@ -1,0 +1,292 @@
+"""Build a run from a job and let it happen. The only module that knows every room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from scumble import __version__
+from scumble.adapters.attach import Adapters, attach, chosen
+from scumble.checkpoint import export, state, store
+from scumble.checkpoint import folder as run_folder
+from scumble.data.library import Library
+from scumble.errors import FileError
+from scumble.events import (
+    Event,
+    Exported,
+    Finished,
+    Previewed,
+    Resumed,
+    Saved,
+    Scanned,
+    Started,
+    Stopped,
+    Warned,
+)
+from scumble.families import encoding, weights
+from scumble.families.family import Knobs
+from scumble.hardware.blocks import Net, run_for
+from scumble.observers.console import Console
+from scumble.observers.grid import before_after
+from scumble.observers.journal import Journal
+from scumble.observers.report import Report
+from scumble.preflight.plan import Plan, prepared
+from scumble.spec.job import JobSpec
+from scumble.spec.load import resolved
+from scumble.trainer import optimizers
+from scumble.trainer.draws import Drawer
+from scumble.trainer.feeder import Feeder, Source
+from scumble.trainer.loop import Dates, Parts
+from scumble.trainer.loop import train as steps_of
+from scumble.trainer.signals import Signals
+from scumble.trainer.step import Method
+from scumble.validation import previews
+
+Tell = Callable[[Event], None]
+INTERRUPTED = 130
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and what it leaves to look at."""
+
+    code: int
+    files: tuple[Path, ...] = ()
+
+
+def train(job: JobSpec, base: Path) -> Outcome:
+    """Check, encode, train, preview, save and deliver; go on where an earlier run stopped."""
+    plan = prepared(job, base)
+    run_folder.made(plan.folder, plan.cache)
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        console = Console()
+        stack.callback(console.close)
+        tell = telling([Journal(plan.folder), console, Report(plan.folder)])
+        return _train(plan, tell, signals)
+
+
+def telling(observers: Sequence[Tell]) -> Tell:
+    """Tell every observer of an event; one that fails is left out from then on, and named."""
+    listening = list(observers)
+
+    def tell(event: Event) -> None:
+        for observer in list(listening):
+            try:
+                observer(event)
+            except Exception as error:
+                listening.remove(observer)
+                name = type(observer).__name__
+                tell(Warned(text=f"{name} failed and is told nothing more: {error!r}"))
+
+    return tell
+
+
+def _train(plan: Plan, tell: Tell, signals: Signals) -> Outcome:
+    job, start = plan.job, perf_counter()
+    steps, checkpoints = job.training.steps, plan.folder / CHECKPOINTS
+    store.clear(checkpoints)
+    newest = store.newest(checkpoints)
+    after = newest.step if newest else 0
+    changed = run_folder.changes(plan.folder, job) if newest else []
+    run_folder.refuse_fixed(changed, after)
+    for one, scan in zip(plan.sets, plan.scans, strict=True):
+        tell(Scanned(dataset=one.spec.id, funnel=scan.funnel | {"in a bucket": len(one.frames)}))
+    library = encoded(plan, tell)
+    run_folder.write_job(plan.folder, resolved(job))
+    run_folder.write_manifest(plan.folder, _facts(plan), list(library.samples()))
+    with library, Feeder(source(plan, library), first=after + 1, last=steps) as feeder:
+        parts = assembled(plan, library, feeder, signals)
+        if newest:
+            _resume(parts, newest, run_folder.sentences(changed, job), tell)
+        if after >= steps:
+            tell(Warned(text=f"All {after} steps are taken; raise training.steps to go on."))
+        signals.patient = True
+        for event in _events(plan, parts, after):
+            tell(event)
+            if isinstance(event, Stopped):
+                return Outcome(INTERRUPTED)
+        signals.patient = False
+    delivered = _delivered(plan, parts.adapters, tell)
+    tell(Finished(step=max(after, steps), seconds=perf_counter() - start))
+    files = [plan.folder / "report.html", before_after(plan.folder), delivered]
+    return Outcome(0, tuple(file for file in files if file is not None and file.exists()))
+
+
+def encoded(plan: Plan, tell: Tell) -> Library:
+    """The plan's examples, every entry that a run will ask for in the cache."""
+    recipes = encoding.recipes(plan.model, plan.place, plan.tokens, read=True)
+    assert recipes is not None
+    library = plan.library(recipes, plan.sources(read=True))
+    missing = library.missing_texts(plan.texts())
+    for event in encoding.encode_texts(plan.model, plan.place, library.texts, missing, plan.tokens):
+        tell(event)
+    for name, pictures in library.missing_pictures().items():
+        shelf = library.pictures[name]
+        for event in encoding.encode_pictures(plan.model, plan.place, shelf, pictures):
+            tell(event)
+    return library
+
+
+def source(plan: Plan, library: Library) -> Source:
+    """Where the run's units come from."""
+    return Source(
+        order=plan.order,
+        drawer=Drawer(plan.job.training.seed, plan.job.objective.times),
+        units_per_step=plan.job.training.units_per_step,
+        read=library.batch,
+        device=plan.place.device,
+    )
+
+
+def assembled(plan: Plan, library: Library, feeder: Feeder, signals: Signals) -> Parts:
+    """Weights loaded, adapters attached, the optimizer made: in the order that never changes."""
+    job, place = plan.job, plan.place
+    denoiser = weights.loaded(plan.model, "denoiser", dtype=place.dtype, device=place.device)
+    layers = chosen(denoiser, job.adapter.targets, plan.family.targets)
+    adapters = attach(denoiser, layers, job.adapter, seed=job.training.seed)
+    net = Net(denoiser, run_for(gradient_checkpointing=job.hardware.gradient_checkpointing))
+    trained = adapters.parameters().values()
+    optimizer = optimizers.made(job.training.optimizer, trained, job.training.learning_rate)
+    method = Method(
+        family=plan.family,
+        net=net,
+        place=place,
+        knobs=Knobs(guidance=job.model.guidance),
+        objective=job.objective,
+    )
+    return Parts(
+        method=method,
+        adapters=adapters,
+        optimizer=optimizer,
+        feed=feeder.step,
+        preview=_previewing(plan, library, net),
+        save=_saving(plan, adapters, optimizer),
+        stop=lambda: signals.asked,
+    )
+
+
+def _previewing(plan: Plan, library: Library, net: Net) -> Callable[[int], Previewed]:
+    job = plan.job
+    painter = previews.Painter(plan.model, plan.place)
+    wanted = previews.requests(job.validation, plan.family)
+
+    def preview(step: int) -> Previewed:
+        start = perf_counter()
+        about = {
+            "model": job.model.path,
+            "flavour": job.model.flavour,
+            "text_tokens": plan.tokens,
+            "adapter": f"{job.name} at step {step}",
+            "step": step,
+            "precision": plan.place.precision,
+        }
+        entries = [library.texts.read(library.text_key(one.prompt)) for one in wanted]
+        folder = plan.folder / "samples" / f"step-{step:06d}"
+        run_folder.made(folder)
+        asked = list(zip(wanted, entries, strict=True))
+        pictures = tuple(previews.painted(painter, net, asked, folder, about))
+        return Previewed(
+            step=step,
+            pictures=pictures,
+            prompts=tuple(one.prompt for one in wanted),
+            seconds=perf_counter() - start,
+        )
+
+    return preview
+
+
+def _saving(
+    plan: Plan, adapters: Adapters, optimizer: torch.optim.Optimizer
+) -> Callable[[int], Saved]:
+    folder, parameters = plan.folder / CHECKPOINTS, adapters.parameters()
+
+    def save(step: int) -> Saved:
+        start = perf_counter()
+        tensors, others = optimizers.state_of(optimizer, parameters)
+        facts = {"units_per_step": plan.job.training.units_per_step, "optimizer": others}
+        files = state.files(parameters, tensors)
+        saved = store.save(folder, step, files, {"step": step, "scumble": __version__, **facts})
+        removed = store.retain(folder, plan.job.saving.keep)
+        return Saved(step=step, folder=saved, seconds=perf_counter() - start, removed=removed)
+
+    return save
+
+
+def _resume(parts: Parts, newest: store.Checkpoint, changed: tuple[str, ...], tell: Tell) -> None:
+    weights_kept, moments = state.read(newest.folder)
+    parameters = parts.adapters.parameters()
+    state.put_back(parameters, weights_kept)
+    optimizers.restore(parts.optimizer, parameters, moments, newest.state["optimizer"])
+    restored = ("adapter", "optimizer", "step", "order of examples", "random draws")
+    tell(Resumed(step=newest.step, restored=restored, changed=changed))
+    for skipped in newest.skipped:
+        tell(Warned(text=f"{skipped.name} is not whole and was passed over."))
+
+
+def _events(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
+    job, place = plan.job, plan.place
+    every = job.validation.every if job.validation.prompts else 0
+    yield Started(
+        name=job.name,
+        folder=plan.folder,
+        after=after,
+        steps=job.training.steps,
+        preview_every=every,
+        save_every=job.saving.every,
+        keep=job.saving.keep,
+        device=str(place.device),
+        precision=place.precision,
+        trained_parameters=plan.trained_parameters,
+        examples=plan.order.examples_per_epoch,
+        steps_per_epoch=plan.order.units_per_epoch / job.training.units_per_step,
+    )
+    if every and after == 0:
+        yield parts.preview(0)
+    dates = Dates(previews=every, saves=job.saving.every)
+    yield from steps_of(parts, job.training, dates, after=after)
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    """What the manifest says of the machine and the base model."""
+    files = [file for name in plan.family.parts for file in plan.model.files(name)]
+    hashes = weights.fingerprints(files) or {}
+    place = plan.place
+    return {
+        "device": {"kind": place.device.type, "precision": place.precision},
+        "model": {
+            "path": plan.job.model.path,
+            "files": {
+                f"{Path(path).parent.name}/{Path(path).name}": digest
+                for path, digest in hashes.items()
+            },
+        },
+    }
+
+
+def _delivered(plan: Plan, adapters: Adapters, tell: Tell) -> Path:
+    """The file for other tools, written, read back and compared with what was trained."""
+    job, file = plan.job, plan.folder / f"{plan.job.name}.safetensors"
+    about = {
+        "scumble.job": job.name,
+        "scumble.rank": str(job.adapter.rank),
+        "scumble.alpha": str(job.adapter.alpha or job.adapter.rank),
+        "scumble.steps": str(job.training.steps),
+        "scumble.base_model": job.model.path
+        if ":" in job.model.path
+        else Path(job.model.path).name,
+    }
+    count = export.write(file, adapters.tensors(), dtype=job.export.dtype, about=about)
+    if export.read(file).keys() != adapters.layers.keys():
+        raise FileError(file, "the file read back holds other layers", "look at the disk")
+    size = file.stat().st_size
+    step, layout = job.training.steps, job.export.layout
+    tell(Exported(step=step, file=file, layout=layout, tensors=count, bytes=size))
+    return file

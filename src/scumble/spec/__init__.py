@@ -1,0 +1,1 @@
+"""What a job says. Nothing here imports torch or touches a disk."""

@@ -1,0 +1,35 @@
+"""What is kept, where, and in which form it is delivered."""
+
+from typing import Literal
+
+from pydantic import NonNegativeInt
+
+from scumble.spec.base import Spec
+
+
+class SavingSpec(Spec):
+    """Checkpoints, from which a run goes on."""
+
+    every: NonNegativeInt = 250
+    """Steps between checkpoints; there is always one at the end. 0: only that one."""
+
+    keep: NonNegativeInt = 3
+    """How many of the newest stay; an older one goes only after the new one has been read back.
+    0 keeps all."""
+
+
+class ExportSpec(Spec):
+    """The file that other tools load."""
+
+    layout: Literal["diffusers"] = "diffusers"
+    """How its keys are spelt."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """What its numbers are stored in."""
+
+
+class CacheSpec(Spec):
+    """Encoded pictures and texts, kept on disk so that nothing is encoded twice."""
+
+    folder: str | None = None
+    """Unset: `.cache` in `output_dir`, shared by all its runs."""

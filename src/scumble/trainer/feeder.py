@@ -1,0 +1,115 @@
+"""Batches and their random numbers, made ahead by one background thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from queue import Full, Queue
+
+import torch
+from torch import Tensor
+
+from scumble.data.batch import Batch
+from scumble.data.order import Order, Unit
+from scumble.trainer.draws import Draw, Drawer
+
+AHEAD = 3  # units waiting; enough to hide a read, few enough to cost no memory
+READY = 0.1  # seconds between looks at whether anybody still listens
+
+
+@dataclass(frozen=True)
+class Fed:
+    """One unit of work, on the training device."""
+
+    step: int
+    number: int
+    """Of the unit within its step."""
+
+    examples_in_step: int
+    batch: Batch
+    draw: Draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where units come from: the order, and how a unit's examples are read."""
+
+    order: Order
+    drawer: Drawer
+    units_per_step: int
+    read: Callable[[Unit], Batch]
+    device: torch.device
+
+    def step(self, step: int) -> Iterator[Fed]:
+        """The units of a step, read and drawn here and now."""
+        units = self.order.step(step, self.units_per_step)
+        count = sum(len(unit.rows) for unit in units)
+        times = self.drawer.times(step, count)
+        slot = 0
+        for number, unit in enumerate(units):
+            batch = self.read(unit)
+            slots = range(slot, slot + len(unit.rows))
+            draw = self.drawer.draw(step, slots, batch.latents.shape[1:], times)
+            yield Fed(step, number, count, batch.mapped(self._pin), draw.mapped(self._pin))
+            slot = slots.stop
+
+    def _pin(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+
+    def moved(self, fed: Fed) -> Fed:
+        """On the device; from pinned memory the copy does not make the host wait."""
+        batch, draw = fed.batch.mapped(self._move), fed.draw.mapped(self._move)
+        return replace(fed, batch=batch, draw=draw)
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+
+class Feeder:
+    """Runs a source ahead of the trainer. Use as a context manager, so that its thread ends."""
+
+    def __init__(self, source: Source, *, first: int, last: int) -> None:
+        self.source = source
+        self._queue: Queue[Fed | BaseException] = Queue(AHEAD)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(first, last), name="feeder", daemon=True
+        )
+
+    def __enter__(self) -> Feeder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def step(self, step: int) -> Iterator[Fed]:
+        """The units of the next step, which must be `step`."""
+        seen = 0
+        while seen < self.source.units_per_step:
+            fed = self._queue.get()
+            if isinstance(fed, BaseException):
+                raise fed
+            assert fed.step == step
+            seen += 1
+            yield self.source.moved(fed)
+
+    def _run(self, first: int, last: int) -> None:
+        try:
+            for step in range(first, last + 1):
+                for fed in self.source.step(step):
+                    if not self._put(fed):
+                        return
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Fed | BaseException) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=READY)
+            except Full:
+                continue
+            return True
+        return False

@@ -1,0 +1,123 @@
+"""The training loop. It yields what happened; others print, plot and upload it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from scumble.adapters.attach import Adapters
+from scumble.errors import NotFinite
+from scumble.events import Event, Previewed, Saved, StepDone, Stopped
+from scumble.spec.training import TrainingSpec
+from scumble.trainer.draws import reseed
+from scumble.trainer.feeder import Fed
+from scumble.trainer.schedules import rate
+from scumble.trainer.step import Method, losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything a run trains with, built and placed by `scumble.run`."""
+
+    method: Method
+    adapters: Adapters
+    optimizer: torch.optim.Optimizer
+    feed: Callable[[int], Iterator[Fed]]
+    preview: Callable[[int], Previewed]
+    save: Callable[[int], Saved]
+    stop: Callable[[], str | None]
+    """The name of the signal that asks the run to end, once there is one."""
+
+
+@dataclass(frozen=True)
+class Dates:
+    """At which steps something else happens."""
+
+    previews: int
+    """Every so many steps and at the end; 0: never."""
+
+    saves: int
+    """Every so many steps and at the end; 0: only at the end."""
+
+    def preview(self, step: int, steps: int) -> bool:
+        """Whether pictures are made after this step."""
+        return self.previews > 0 and (step % self.previews == 0 or step == steps)
+
+    def save(self, step: int, steps: int) -> bool:
+        """Whether a checkpoint is written after this step."""
+        return step == steps or (self.saves > 0 and step % self.saves == 0)
+
+
+def train(parts: Parts, plan: TrainingSpec, dates: Dates, *, after: int = 0) -> Iterator[Event]:
+    """Take the steps after step `after`, up to the last or until asked to stop."""
+    for step in range(after + 1, plan.steps + 1):
+        yield take_step(parts, plan, step)
+        if dates.preview(step, plan.steps):
+            yield parts.preview(step)
+        asked = parts.stop()
+        if asked or dates.save(step, plan.steps):
+            yield parts.save(step)
+        if asked and step < plan.steps:
+            yield Stopped(step=step, signal=asked)
+            return
+
+
+def take_step(parts: Parts, plan: TrainingSpec, step: int) -> StepDone:
+    """Add up the gradients of the step's units and move the weights once.
+
+    NotFinite, with nothing moved, when a number went wrong and the job does not say `skip`.
+    """
+    start = time.perf_counter()
+    parameters = list(parts.adapters.parameters().values())
+    measured, ids = _gradients(parts, plan, step)
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm=plan.clip_norm or math.inf)
+    # the one wait for the device: a bad step is known before the optimizer moves
+    *losses_of_units, norm_value = torch.stack([*measured, norm]).tolist()
+    loss = math.fsum(losses_of_units)
+    finite = math.isfinite(loss) and math.isfinite(norm_value)
+    if not finite and plan.when_not_finite == "stop":
+        raise _not_finite(parts, step, loss, ids)
+    speed = rate(plan, step)
+    if finite:
+        for group in parts.optimizer.param_groups:
+            group["lr"] = speed
+        reseed(plan.seed, "move", step)
+        parts.optimizer.step()
+    parts.optimizer.zero_grad(set_to_none=True)
+    return StepDone(
+        step=step,
+        loss=loss,
+        learning_rate=speed,
+        gradient_norm=norm_value,
+        seconds=time.perf_counter() - start,
+        applied=finite,
+    )
+
+
+def _gradients(parts: Parts, plan: TrainingSpec, step: int) -> tuple[list[Tensor], list[str]]:
+    """Each unit's share of the step's loss, still on the device, and the examples seen."""
+    measured, ids = [], []
+    for fed in parts.feed(step):
+        reseed(plan.seed, "unit", step, fed.number)
+        with parts.adapters.dropping(fed.draw.seeds):
+            loss = losses(parts.method, fed.batch, fed.draw).sum() / fed.examples_in_step
+            loss.backward()
+        measured.append(loss.detach())
+        ids.extend(fed.batch.ids)
+    return measured, ids
+
+
+def _not_finite(parts: Parts, step: int, loss: float, ids: Sequence[str]) -> NotFinite:
+    what = "the loss" if not math.isfinite(loss) else "a gradient"
+    precision = parts.method.place.precision
+    problem = f"{what} is not a finite number (in {precision}, with {', '.join(ids[:8])})"
+    remedy = (
+        "nothing was changed by it: lower `training.learning_rate`, look at these pictures, or set "
+        "`training.when_not_finite: skip`; the last checkpoint is whole"
+    )
+    return NotFinite(f"step {step}", problem, remedy)
