@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from scumble.errors import ScumbleError
 
@@ -15,6 +16,7 @@ from scumble.errors import ScumbleError
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty home for builtin models, so that tests see what a new user sees."""
     folder = tmp_path_factory.mktemp("home")
+    torch.set_num_threads(1)  # toys are too small for more
     before = os.environ.get("SCUMBLE_HOME")
     os.environ["SCUMBLE_HOME"] = str(folder)
     yield folder

@@ -6,10 +6,11 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from PIL.Image import Resampling, Transpose
 
 from scumble.data import images
@@ -39,13 +40,13 @@ def whole(height: int, width: int) -> Frame:
     return Frame((height, width), (height, width), (0, 0), (height, width))
 
 
-def saved(path: Path, picture: np.ndarray | Image.Image, **options: object) -> Path:
+def saved(path: Path, picture: np.ndarray | Image.Image, **options: Any) -> Path:
     image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     image.save(path, **options)
     return path
 
 
-def turned(path: Path, upright: np.ndarray, orientation: int, **options: object) -> Path:
+def turned(path: Path, upright: np.ndarray, orientation: int, **options: Any) -> Path:
     """The picture as a camera held that way writes it."""
     image = Image.fromarray(upright)
     if orientation > 1:
@@ -149,14 +150,6 @@ def test_a_broken_exif_block_is_passed_over(tmp_path: Path, exif: bytes) -> None
     assert np.array_equal(pixels(path, whole(48, 80)), noise())
 
 
-def test_orientation_is_read_as_pillow_reads_it(tmp_path: Path) -> None:
-    for orientation in range(1, 9):
-        path = turned(tmp_path / "a.png", noise(), orientation)
-        with Image.open(path) as image:
-            upright = np.asarray(ImageOps.exif_transpose(image))
-        assert np.array_equal(pixels(path, whole(48, 80)), upright)
-
-
 # Colours
 
 
@@ -166,6 +159,14 @@ def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     image.putpixel((1, 0), (*RED, 128))
     got = pixels(saved(tmp_path / "a.png", image), whole(2, 4))
     assert [tuple(got[0, n]) for n in range(3)] == [RED, (255, 127, 127), WHITE]
+
+
+def test_a_gif_may_be_transparent(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (4, 4), (*RED, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 2, 4))
+    got = pixels(saved(tmp_path / "a.gif", image), whole(4, 4))
+    assert (got[:, :2] == WHITE).all()
+    assert (got[:, 2:] == RED).all()
 
 
 def test_grey_with_alpha_lies_on_white(tmp_path: Path) -> None:
@@ -196,6 +197,17 @@ def test_grey_of_16_bits_is_scaled_and_not_clipped(tmp_path: Path, ending: str) 
     path = saved(tmp_path / f"a.{ending}", values)
     assert header(path).problem is None
     assert pixels(path, whole(1, 6))[0, :, 0].tolist() == [0, 1, 1, 128, 255, 255]
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_colours_of_16_bits_are_scaled_and_not_clipped(tmp_path: Path, transparent: bool) -> None:
+    row = struct.pack(">x6H", 65535, 32768, 0, 256, 255, 0)
+    start = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    start += chunk(b"tRNS", struct.pack(">3H", 1, 2, 3)) if transparent else b""
+    data = start + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(images.PNG + data)
+    got = pixels(tmp_path / "a.png", whole(1, 2))
+    assert got.tolist() == [[[255, 128, 0], [1, 0, 0]]]
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:

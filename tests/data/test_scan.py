@@ -239,6 +239,13 @@ def test_problems_of_another_pillow_are_forgotten(mixed: Path) -> None:
     assert rows(mixed).keys() == {"a.png", "c.png", "deep/b.jpg", "f.png"}
 
 
+def test_a_problem_in_the_words_of_another_release_is_looked_at_again(tmp_path: Path) -> None:
+    status = picture(tmp_path, "a.png").stat()
+    row = Row(status.st_size, status.st_mtime_ns, 0, 0, problem="has measles")
+    ledger.write(ledger.at(tmp_path / "cache", "cats", tmp_path / "pictures"), {"a.png": row})
+    assert len(scanned(spec(), tmp_path, tmp_path / "cache").examples) == 1
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", '{"format": "scumble ledger 1"}', '{"format": "other"}', "\xff"],

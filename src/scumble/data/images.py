@@ -37,6 +37,7 @@ FILLER_BYTES = 512
 
 TIFF = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 PNG, JPEG, JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xd9"
+EXIF_BYTES = 1 << 20  # that much of a block is read; a broken one may claim to be endless
 ORIENTATION, LONG = 0x0112, 4  # EXIF 2.32: the tag, and a type it has in files by old programs
 
 TURNS = {
@@ -292,8 +293,8 @@ def _png_walk(file: BinaryIO) -> tuple[bool, bytes]:
         if kind == b"IEND":
             return True, exif
         if kind == b"eXIf":
-            exif = file.read(length)
-            length = 0
+            exif = file.read(min(length, EXIF_BYTES))
+            length -= len(exif)
         file.seek(length + 4, SEEK_CUR)
     return False, exif
 

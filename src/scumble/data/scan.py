@@ -128,9 +128,11 @@ def _remembered(listed: Listing, file: Path | None) -> Ledger:
     """
     known = ledger.read(file) if file else {}
     same = {
-        one.id: known[one.id]
+        one.id: row
         for one in listed.pictures
-        if one.id in known and known[one.id].is_of(one.size_bytes, one.mtime_ns)
+        if (row := known.get(one.id)) is not None
+        and row.is_of(one.size_bytes, one.mtime_ns)
+        and (row.problem is None or row.problem in images.REMEDIES)
     }
     rows = same | _read([one for one in listed.pictures if one.id not in same])
     lasting = {id: row for id, row in rows.items() if row.problem != images.CLOSED}
