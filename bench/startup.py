@@ -33,6 +33,7 @@ def first_step(folder: Path, number: int) -> tuple[float, float]:
     """Seconds from the launch to the first step done, and to the end of the process."""
     name = f"start-{number}"
     settings = [f"name={name}", f"output_dir={folder}", "training.steps=1", "validation.every=0"]
+    settings.append("training.schedule.warmup_steps=0")
     launch = time.time()
     subprocess.run(
         [sys.executable, "-m", "scumble", "train", "example=emoji-style", *settings],

@@ -1,17 +1,22 @@
-"""Files that appear whole or not at all, and what a disk can refuse, said in words."""
+"""Files that appear whole or not at all, who writes them, and what a disk can refuse, in words."""
 
 from __future__ import annotations
 
 import errno
 import os
+import platform
+import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
 from scumble.errors import DiskError
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+STALE_SECONDS = 3600.0
+HOST = blake2b(platform.node().encode(), digest_size=4).hexdigest()
+PROCESS = secrets.token_hex(4)
 
 
 @contextmanager
@@ -20,37 +25,93 @@ def told(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise DiskError(where, "the disk is full", "make room and start again") from None
-        if error.errno in IN_THE_WAY:
-            place = error.filename or where
-            remedy = "choose another folder, or move the file away"
-            raise DiskError(where, f"{place} is a file where a folder should be", remedy) from None
-        remedy = "choose a folder that can be written to"
-        raise DiskError(where, f"cannot be written ({error.strerror or error})", remedy) from None
+        raise disk_error(where, error) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last; where folders cannot be opened, the system does it."""
-    with suppress(PermissionError, IsADirectoryError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def made(*folders: Path) -> None:
+    """Make folders that are not there yet, or raise a DiskError."""
+    for folder in folders:
+        with told(folder):
+            make_folder(folder)
 
 
 def write_whole(file: Path, content: bytes) -> None:
     """Write beside, then rename: the old file stays until the new one is whole."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    partial = file.with_name(f".{file.name}.{signature()}")
     with told(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         try:
             with partial.open("wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(file)
-            sync_folder(file.parent)
+            sync(file.parent)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def signature() -> str:
+    """Who writes a hidden file: process, machine and start, and a word of its own."""
+    return f"{os.getpid()}-{HOST}{PROCESS}{secrets.token_hex(4)}"
+
+
+def orphaned(signed: str) -> bool:
+    """Whether the writer is known to be gone; of other machines nothing is known.
+
+    A container gives its process the same number at every start: the start is compared as well.
+    """
+    pid, mark = signed.split("-")
+    if mark[:8] != HOST:
+        return False
+    if int(pid) == os.getpid():
+        return mark[8:16] != PROCESS
+    if os.name == "nt":  # there, signal 0 is Ctrl-C
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def stale(path: Path) -> bool:
+    """Whether nothing has been written to it for an hour."""
+    return time.time() - path.stat().st_mtime > STALE_SECONDS
+
+
+def make_folder(folder: Path) -> None:
+    """Create it with its parents, each of them safe on disk."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder last; a no-op where the system has no such thing."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network file systems
+            raise
+    finally:
+        os.close(handle)
+
+
+def disk_error(folder: Path, error: OSError) -> DiskError:
+    """What a failed write means to the user, and the way out."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return DiskError(folder, "the disk is full", "free some space there or name another folder")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        problem = "may not be written to"
+        return DiskError(folder, problem, "ask for the right to write there or name another folder")
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        problem = "is not a folder"
+        return DiskError(folder, problem, "move the file of that name away or name another folder")
+    return DiskError(folder, f"cannot be written to ({error})", "mend it or name another folder")

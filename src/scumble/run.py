@@ -16,6 +16,8 @@ from scumble.adapters.attach import Adapters, attach, chosen
 from scumble.checkpoint import export, state, store
 from scumble.checkpoint import folder as run_folder
 from scumble.data.library import Library
+from scumble.data.shards import sweep
+from scumble.disk import made
 from scumble.errors import FileError
 from scumble.events import (
     Event,
@@ -30,7 +32,7 @@ from scumble.events import (
     Warned,
 )
 from scumble.families import encoding, weights
-from scumble.families.family import Knobs
+from scumble.families.family import Entry, Knobs
 from scumble.hardware.blocks import Net, run_for
 from scumble.observers.console import Console
 from scumble.observers.grid import before_after
@@ -49,6 +51,7 @@ from scumble.trainer.step import Method
 from scumble.validation import previews
 
 Tell = Callable[[Event], None]
+Asked = Sequence[tuple[previews.Request, Entry]]
 INTERRUPTED = 130
 CHECKPOINTS = "checkpoints"
 
@@ -64,7 +67,7 @@ class Outcome:
 def train(job: JobSpec, base: Path) -> Outcome:
     """Check, encode, train, preview, save and deliver; go on where an earlier run stopped."""
     plan = prepared(job, base)
-    run_folder.made(plan.folder, plan.cache)
+    made(plan.folder, plan.cache)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         console = Console()
@@ -102,17 +105,20 @@ def _train(plan: Plan, tell: Tell, signals: Signals) -> Outcome:
     library = encoded(plan, tell)
     run_folder.write_job(plan.folder, resolved(job))
     run_folder.write_manifest(plan.folder, _facts(plan), list(library.samples()))
-    with library, Feeder(source(plan, library), first=after + 1, last=steps) as feeder:
-        parts = assembled(plan, library, feeder, signals)
+    with library:
+        asked = _asked(plan, library)  # before the feeder: a reader serves one thread
+        feeder = Feeder(source(plan, library), first=after + 1, last=steps)
+        parts = assembled(plan, asked, feeder, signals)
         if newest:
             _resume(parts, newest, run_folder.sentences(changed, job), tell)
         if after >= steps:
             tell(Warned(text=f"All {after} steps are taken; raise training.steps to go on."))
         signals.patient = True
-        for event in _events(plan, parts, after):
-            tell(event)
-            if isinstance(event, Stopped):
-                return Outcome(INTERRUPTED)
+        with feeder:
+            for event in _events(plan, parts, after):
+                tell(event)
+                if isinstance(event, Stopped):
+                    return Outcome(INTERRUPTED)
         signals.patient = False
     delivered = _delivered(plan, parts.adapters, tell)
     tell(Finished(step=max(after, steps), seconds=perf_counter() - start))
@@ -122,6 +128,8 @@ def _train(plan: Plan, tell: Tell, signals: Signals) -> Outcome:
 
 def encoded(plan: Plan, tell: Tell) -> Library:
     """The plan's examples, every entry that a run will ask for in the cache."""
+    sweep(plan.cache / "texts")
+    sweep(plan.cache / "pictures")
     recipes = encoding.recipes(plan.model, plan.place, plan.tokens, read=True)
     assert recipes is not None
     library = plan.library(recipes, plan.sources(read=True))
@@ -146,7 +154,7 @@ def source(plan: Plan, library: Library) -> Source:
     )
 
 
-def assembled(plan: Plan, library: Library, feeder: Feeder, signals: Signals) -> Parts:
+def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Parts:
     """Weights loaded, adapters attached, the optimizer made: in the order that never changes."""
     job, place = plan.job, plan.place
     denoiser = weights.loaded(plan.model, "denoiser", dtype=place.dtype, device=place.device)
@@ -167,16 +175,23 @@ def assembled(plan: Plan, library: Library, feeder: Feeder, signals: Signals) ->
         adapters=adapters,
         optimizer=optimizer,
         feed=feeder.step,
-        preview=_previewing(plan, library, net),
+        preview=_previewing(plan, asked, net),
         save=_saving(plan, adapters, optimizer),
         stop=lambda: signals.asked,
     )
 
 
-def _previewing(plan: Plan, library: Library, net: Net) -> Callable[[int], Previewed]:
+def _asked(plan: Plan, library: Library) -> Asked:
+    """What previews are to show, and the texts as the network reads them."""
+    if not plan.job.validation.every:
+        return []
+    wanted = previews.requests(plan.job.validation, plan.family)
+    return [(one, library.texts.read(library.text_key(one.prompt))) for one in wanted]
+
+
+def _previewing(plan: Plan, asked: Asked, net: Net) -> Callable[[int], Previewed]:
     job = plan.job
     painter = previews.Painter(plan.model, plan.place)
-    wanted = previews.requests(job.validation, plan.family)
 
     def preview(step: int) -> Previewed:
         start = perf_counter()
@@ -188,15 +203,13 @@ def _previewing(plan: Plan, library: Library, net: Net) -> Callable[[int], Previ
             "step": step,
             "precision": plan.place.precision,
         }
-        entries = [library.texts.read(library.text_key(one.prompt)) for one in wanted]
         folder = plan.folder / "samples" / f"step-{step:06d}"
-        run_folder.made(folder)
-        asked = list(zip(wanted, entries, strict=True))
+        made(folder)
         pictures = tuple(previews.painted(painter, net, asked, folder, about))
         return Previewed(
             step=step,
             pictures=pictures,
-            prompts=tuple(one.prompt for one in wanted),
+            prompts=tuple(one.prompt for one, _ in asked),
             seconds=perf_counter() - start,
         )
 

@@ -11,7 +11,7 @@ import torch
 from scumble import families
 from scumble.adapters.attach import Adapters, attach_tensors
 from scumble.checkpoint import export
-from scumble.checkpoint.folder import made
+from scumble.disk import made
 from scumble.errors import FileError, gather
 from scumble.families import encoding, weights
 from scumble.hardware.blocks import Net, plain

@@ -52,7 +52,7 @@ def killed_after(root: Path, name: str, step: int, later: float) -> None:
 def test_forty_steps_are_twenty_a_kill_and_the_rest(tmp_path: Path) -> None:
     dice = random.Random()
     seed = dice.randrange(10**6)
-    print(f"moments of the kills: seed {seed}")
+    print(f"moments of the kills: seed {seed}")  # noqa: T201
     dice.seed(seed)
     assert started(tmp_path, "whole").wait() == 0
     killed_after(tmp_path, "broken", 20, dice.random() / 2)

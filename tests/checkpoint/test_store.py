@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from scumble.checkpoint.store import clear, newest, retain, save
-from scumble.data.shards import HOST
+from scumble.disk import HOST
 from scumble.errors import DiskError
 
 GONE = f"999999-{HOST}{'0' * 16}"

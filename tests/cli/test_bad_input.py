@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import shutil
 import struct
@@ -20,8 +21,6 @@ from scumble.data.index import Index
 from scumble.families import weights
 from scumble.spec.load import resolved
 from tests.toys import job, pictures
-
-Spoil = Callable[[Path], list[str]]
 
 
 def written(root: Path) -> Path:
@@ -57,63 +56,75 @@ def bomb(file: Path) -> None:
     file.with_suffix(".txt").write_text("a bomb")
 
 
-def truncated(root: Path) -> list[str]:
+def truncated(root: Path) -> None:
     file = root / "square/p01.png"
     file.write_bytes(file.read_bytes()[:-40])
-    return []
 
 
-SPOILT: dict[str, tuple[Spoil, str]] = {
+def emptied(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "a missing folder": (
-        lambda root: shutil.rmtree(root / "wide") or [],
+        lambda root: shutil.rmtree(root / "wide"),
         "wide: there is no such folder",
     ),
     "an empty folder": (
-        lambda root: [file.unlink() for file in (root / "wide").iterdir()] and [],
+        lambda root: emptied(root / "wide"),
         "data.wide: there are no pictures in",
     ),
     "a zero-byte picture": (
-        lambda root: (root / "square/p01.png").write_bytes(b"") and [] or [],
+        lambda root: (root / "square/p01.png").write_bytes(b""),
         "data.square: 1 of 5 .*p01.png.*skip_bad",
     ),
     "text called a picture": (
-        lambda root: (root / "square/p01.png").write_text("hello there") and [],
+        lambda root: (root / "square/p01.png").write_text("hello there"),
         "data.square: 1 of 5 .*p01.png",
     ),
     "a truncated picture": (truncated, "data.square: 1 of 5 .*p01.png"),
     "a bomb": (
-        lambda root: bomb(root / "square/bomb.png") or [],
+        lambda root: bomb(root / "square/bomb.png"),
         "bomb.png.*pixels|pixels.*bomb.png",
     ),
     "a missing caption": (
-        lambda root: (root / "square/p02.txt").unlink() or [],
+        lambda root: (root / "square/p02.txt").unlink(),
         "data.square: 1 of 5 .*no caption.*p02.png.*put NAME.txt beside",
     ),
-    "an unknown key": (lambda root: ["training.stepps=4"], "did you mean.*steps"),
-    "a wrong type": (lambda root: ["training.steps=many"], "training.steps"),
-    "rank 0": (lambda root: ["adapter.rank=0"], "adapter.rank"),
-    "a misspelt preset": (lambda root: ["adapter.targets=atention"], "no preset 'atention'"),
-    "a misspelt family": (lambda root: ["model.family=fluxx"], "did you mean 'flux'"),
-    "another flavour": (lambda root: ["model.flavour=schnell"], "model.flavour.*takes guidance"),
-    "an odd preview": (lambda root: ["validation.width=500"], "multiple of 16, such as 496"),
-    "no such device": (lambda root: ["hardware.device=cuda:7"], "finds no device 'cuda:7'"),
-    "an unknown option": (
-        lambda root: ["training.optimizer.options={beta: 1}"],
-        "did you mean 'betas'",
-    ),
+}
+MISTAKES = {
+    "training.stepps=4": "did you mean.*steps",
+    "training.steps=many": "training.steps",
+    "adapter.rank=0": "adapter.rank",
+    "adapter.targets=atention": "no preset 'atention'",
+    "model.family=fluxx": "did you mean 'flux'",
+    "model.flavour=schnell": "model.flavour.*takes guidance",
+    "validation.width=500": "multiple of 16, such as 496",
+    "hardware.device=cuda:7": "finds no device 'cuda:7'",
+    "training.optimizer.options={beta: 1}": "did you mean 'betas'",
 }
 
 
 @pytest.mark.parametrize("fault", SPOILT)
-def test_a_fault_is_named_with_its_remedy(
+def test_faulty_data_is_named_with_its_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
     written(tmp_path)
     spoil, words = SPOILT[fault]
-    said = refused(tmp_path, capsys, *spoil(tmp_path))
-    import re
-
+    spoil(tmp_path)
+    said = refused(tmp_path, capsys)
     assert re.search(words, said), said
+    assert not (tmp_path / "out/toy").exists()
+
+
+@pytest.mark.parametrize("setting", MISTAKES)
+def test_a_mistaken_setting_is_named_with_its_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    written(tmp_path)
+    said = refused(tmp_path, capsys, setting)
+    assert re.search(MISTAKES[setting], said), said
     assert not (tmp_path / "out/toy").exists()
 
 

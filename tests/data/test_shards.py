@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from scumble.data import index as index_module
 from scumble.data.index import Index, Reader
-from scumble.data.shards import HOST, LIMITS, Limits, Writer, disk_error, signature, sweep
+from scumble.data.shards import LIMITS, Limits, Writer, sweep
+from scumble.disk import HOST, disk_error, signature
 from scumble.errors import DiskError, FileError
 
 FIELDS = {"latents": "bfloat16", "mask": "uint8", "sum": "float32"}

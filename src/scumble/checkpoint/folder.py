@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from scumble import __version__
-from scumble.disk import told, write_whole
+from scumble.disk import write_whole
 from scumble.errors import JobError
 from scumble.spec.job import JobSpec
 
@@ -22,13 +22,6 @@ FIXED = ("model.", "adapter.")
 
 FREE = ("name", "output_dir", "cache.")
 """Settings that say where, not what."""
-
-
-def made(*folders: Path) -> None:
-    """Make folders that are not there yet."""
-    for folder in folders:
-        with told(folder):
-            folder.mkdir(parents=True, exist_ok=True)
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

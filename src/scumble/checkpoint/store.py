@@ -19,7 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from scumble.data.shards import disk_error, make_folder, orphaned, signature, stale, sync
+from scumble.disk import disk_error, make_folder, orphaned, signature, stale, sync
 
 STATE = "state.json"
 VISIBLE = re.compile(r"step-(\d{6,})")

@@ -7,10 +7,8 @@ there under its name when it is whole, and not before. Any number of writers may
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import platform
 import re
 import secrets
 import time
@@ -18,27 +16,24 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from math import prod
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
+from scumble.disk import disk_error, make_folder, orphaned, signature, stale, sync
 from scumble.errors import DiskError
 
 HEADER_BYTES = 4096
 KEY_BYTES = 16
 AXES = 4
-STALE_SECONDS = 3600.0
 DTYPES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
 }  # fmt: skip
 """Bytes per number of every kind of field that can be kept."""
 
-HOST = blake2b(platform.node().encode(), digest_size=4).hexdigest()
-PROCESS = secrets.token_hex(4)
 HIDDEN = re.compile(r"\.[\w.-]+-[0-9a-f]{16}\.(\d+-[0-9a-f]{24})\.partial")
 
 Shape = tuple[int, ...]
@@ -243,72 +238,6 @@ def sweep(folder: Path) -> tuple[str, ...]:
                 path.unlink()
                 removed.append(path.name)
     return tuple(sorted(removed))
-
-
-def signature() -> str:
-    """Who writes a hidden file: process, machine and start, and a word of its own."""
-    return f"{os.getpid()}-{HOST}{PROCESS}{secrets.token_hex(4)}"
-
-
-def orphaned(signed: str) -> bool:
-    """Whether the writer is known to be gone; of other machines nothing is known.
-
-    A container gives its process the same number at every start: the start is compared as well.
-    """
-    pid, mark = signed.split("-")
-    if mark[:8] != HOST:
-        return False
-    if int(pid) == os.getpid():
-        return mark[8:16] != PROCESS
-    if os.name == "nt":  # there, signal 0 is Ctrl-C
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
-def stale(path: Path) -> bool:
-    """Whether nothing has been written to it for an hour."""
-    return time.time() - path.stat().st_mtime > STALE_SECONDS
-
-
-def make_folder(folder: Path) -> None:
-    """Create it with its parents, each of them safe on disk."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync(folder.parent)
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder last; a no-op where the system has no such thing."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network file systems
-            raise
-    finally:
-        os.close(handle)
-
-
-def disk_error(folder: Path, error: OSError) -> DiskError:
-    """What a failed write means to the user, and the way out."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return DiskError(folder, "the disk is full", "free some space there or name another folder")
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        problem = "may not be written to"
-        return DiskError(folder, problem, "ask for the right to write there or name another folder")
-    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
-        problem = "is not a folder"
-        return DiskError(folder, problem, "move the file of that name away or name another folder")
-    return DiskError(folder, f"cannot be written to ({error})", "mend it or name another folder")
 
 
 def _as_bytes(data: Data) -> memoryview:

@@ -1,6 +1,5 @@
 """A whole job: what to train, on what, how, and what to keep."""
 
-
 from pydantic import Field, model_validator
 
 from scumble.spec.adapter import AdapterSpec, LoraSpec
