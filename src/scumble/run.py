@@ -53,6 +53,7 @@ from scumble.validation import previews
 Tell = Callable[[Event], None]
 Asked = Sequence[tuple[previews.Request, Entry]]
 INTERRUPTED = 130
+AT_ONCE = "Stopped at once. What is saved and cached is whole; the same command goes on from there."
 CHECKPOINTS = "checkpoints"
 
 
@@ -73,7 +74,11 @@ def train(job: JobSpec, base: Path) -> Outcome:
         console = Console()
         stack.callback(console.close)
         tell = telling([Journal(plan.folder), console, Report(plan.folder)])
-        return _train(plan, tell, signals)
+        try:
+            return _train(plan, tell, signals)
+        except KeyboardInterrupt:
+            tell(Warned(text=AT_ONCE))
+            return Outcome(INTERRUPTED)
 
 
 def telling(observers: Sequence[Tell]) -> Tell:

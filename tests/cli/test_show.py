@@ -51,7 +51,7 @@ def test_a_survey_is_told_in_human_units(capsys: pytest.CaptureFixture[str]) -> 
         "2 times in an epoch",
         "110, which is 10 epochs",
         "2.03 GB at most (34 MB for the cache, 2 GB for the run); 90 GB are free",
-        "about 1.5 hours",
+        "roughly 1.5 hours",
         "warning: The disk is slow.",
     ):
         assert words in out

@@ -95,14 +95,14 @@ def _counts(seen: "Survey") -> list[tuple[str, str]]:
         ("adapter", f"{seen.trained_parameters:,} trained numbers"),
         (
             "examples",
-            f"{seen.examples_per_epoch:,} in an epoch of {seen.steps_per_epoch:,.4g} steps",
+            f"{seen.examples_per_epoch:,} in an epoch of {_count(seen.steps_per_epoch)} steps",
         ),
-        ("steps", f"{seen.steps:,}, which is {epochs:,.3g} epochs"),
+        ("steps", f"{seen.steps:,}, which is {_count(epochs)} epochs"),
         ("cache", f"{seen.cached_entries:,} entries are there, {seen.missing_entries:,} to make"),
         ("disk", _disk(seen)),
         (
             "time",
-            f"about {duration(seen.seconds)}" if seen.seconds is not None else "not known yet",
+            f"roughly {duration(seen.seconds)}" if seen.seconds is not None else "not known yet",
         ),
     ]
 
@@ -123,10 +123,17 @@ def size(count_bytes: int) -> str:
     return f"{count:,.3g} TB"
 
 
+def _count(number: float) -> str:
+    """Whole numbers as they are, others with what matters of their fraction."""
+    if number >= 100 or number == round(number):
+        return f"{number:,.0f}"
+    return f"{number:.3g}"
+
+
 def duration(seconds: float) -> str:
     """A time in the unit that suits it."""
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
+        return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} minutes"
     if seconds < 36 * 3600:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from scumble.data import buckets
 from scumble.data.library import PictureSet
 from scumble.data.scan import Scan
 from scumble.families import encoding
-from scumble.hardware.device import Place
+from scumble.preflight import forecast
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 
-PNG_BYTES = 1.5  # per pixel of a preview, about
 LOST = 0.2  # share of a picture's area that may be cut away before it is worth a word
-STATES = 3  # copies of the adapter in a checkpoint: its weights and two moments
-USED = 0.4  # of a bare product's speed that training reaches, about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +70,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
     plan = prepared(job, base)
     cached, missing, cache_bytes = _cache(plan)
     free = shutil.disk_usage(_existing(plan.folder)).free
-    run_bytes = _run_bytes(plan)
+    run_bytes = forecast.run_bytes(plan)
     warnings = []
     if cache_bytes + run_bytes > free:
         need = (cache_bytes + run_bytes) / 1e9
@@ -95,7 +89,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
         cache_bytes=cache_bytes,
         run_bytes=run_bytes,
         free_bytes=free,
-        seconds=_seconds(plan),
+        seconds=forecast.seconds(plan),
         warnings=tuple(warnings),
     )
 
@@ -111,9 +105,11 @@ def _set_survey(one: PictureSet, scan: Scan) -> SetSurvey:
     cut = sum(buckets.lost(frame) > LOST for frame in one.frames)
     notes = list(scan.notes)
     if enlarged:
-        notes.append(f"{enlarged} pictures are smaller than they are trained at and are enlarged")
+        are = "pictures are" if enlarged > 1 else "picture is"
+        notes.append(f"{enlarged} {are} smaller than trained at and will be enlarged")
     if cut:
-        notes.append(f"{cut} pictures lose more than {LOST:.0%} of their area to the crop")
+        lose = "pictures lose" if cut > 1 else "picture loses"
+        notes.append(f"{cut} {lose} more than {LOST:.0%} of the area to the crop")
     return SetSurvey(
         id=one.spec.id,
         folder=one.spec.folder,
@@ -144,46 +140,3 @@ def _cache(plan: Plan) -> tuple[int, int, int]:
     picture_bytes = latent * sum(cells) / len(cells)
     missing = no_text + no_picture
     return total - missing, missing, int(no_text * text_bytes + no_picture * picture_bytes)
-
-
-def _run_bytes(plan: Plan) -> int:
-    job = plan.job
-    saves = math.ceil(job.training.steps / job.saving.every) if job.saving.every else 1
-    kept = saves if job.saving.keep == 0 else min(saves, job.saving.keep + 1)
-    pictures = 0
-    if job.validation.every:
-        times = 1 + math.ceil(job.training.steps / job.validation.every)
-        pictures = times * len(job.validation.prompts) * job.validation.width
-    width = 4 if job.export.dtype == "float32" else 2
-    weights = plan.trained_parameters * (4 * STATES * kept + width)
-    return int(weights + pictures * job.validation.height * PNG_BYTES)
-
-
-def _seconds(plan: Plan) -> float:
-    """From a product of matrices measured here and the work of a step; good to a factor of two.
-
-    Per token and frozen weight: 2 operations forward and 2 backward, 2 more when blocks are
-    computed again.
-    """
-    step = plan.family.pixels_per_step
-    sizes = [
-        frame.size for one in plan.sets for frame in one.frames for _ in range(one.spec.repeats)
-    ]
-    tokens = sum((h // step) * (w // step) for h, w in sizes) / len(sizes) + plan.tokens
-    frozen = sum(parameter.numel() for parameter in plan.denoiser.parameters())
-    passes = 6 if plan.job.hardware.gradient_checkpointing else 4
-    examples = plan.job.training.batch_size * plan.job.training.units_per_step
-    work = passes * frozen * tokens * examples * plan.job.training.steps
-    return work / (speed(plan.place) * USED)
-
-
-def speed(place: Place) -> float:
-    """Operations per second of a product of square matrices on this device."""
-    side = 4096 if place.device.type == "cuda" else 768
-    left = torch.ones(side, side, dtype=place.dtype, device=place.device)
-    torch.mm(left, left)
-    start, rounds, answer = time.perf_counter(), 4, left
-    for _ in range(rounds):
-        answer = torch.mm(left, left)
-    answer[0, 0].item()  # waits for a card to be done
-    return rounds * 2 * side**3 / (time.perf_counter() - start)

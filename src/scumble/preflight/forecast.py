@@ -1,0 +1,87 @@
+"""What a job will take of the disk and of the day: arithmetic over its counts."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from scumble.hardware.device import Place
+from scumble.preflight.plan import Plan
+
+PNG_BYTES = 1.5  # per pixel of a preview, about
+STATES = 3  # copies of the adapter in a checkpoint: its weights and two moments
+USED = 0.4  # of a bare product's speed that a large model reaches, about
+LAYER_SECONDS = {"cpu": 8e-4, "cuda": 1e-4}
+"""What one layer and its neighbours cost whatever their size, forward and backward; about."""
+
+
+def run_bytes(plan: Plan) -> int:
+    """Bytes of checkpoints, previews and the delivered file at their most."""
+    job = plan.job
+    saves = math.ceil(job.training.steps / job.saving.every) if job.saving.every else 1
+    kept = saves if job.saving.keep == 0 else min(saves, job.saving.keep + 1)
+    pictures = 0
+    if job.validation.every:
+        times = 1 + math.ceil(job.training.steps / job.validation.every)
+        pictures = times * len(job.validation.prompts) * job.validation.width
+    width = 4 if job.export.dtype == "float32" else 2
+    weights = plan.trained_parameters * (4 * STATES * kept + width)
+    return int(weights + pictures * job.validation.height * PNG_BYTES)
+
+
+def seconds(plan: Plan) -> float:
+    """Time of training and previews, good to a factor of two or three.
+
+    Per token and frozen weight there are 2 operations forward and 2 backward, and 2 more when
+    blocks are computed again; a preview is forward only. How fast products are is measured here.
+    """
+    job = plan.job
+    pace = speed(plan.place) * USED
+    passes = 3 if job.hardware.gradient_checkpointing else 2
+    examples = job.training.batch_size * job.training.units_per_step
+    forward = _work(plan, _tokens(plan) + plan.tokens) / pace
+    fixed = _fixed(plan) * job.training.units_per_step
+    step = forward * passes * examples + fixed
+    return job.training.steps * step + _preview_seconds(plan, pace)
+
+
+def _preview_seconds(plan: Plan, pace: float) -> float:
+    wanted = plan.job.validation
+    if not wanted.every:
+        return 0.0
+    times = 1 + math.ceil(plan.job.training.steps / wanted.every)
+    tokens = wanted.width * wanted.height / plan.family.pixels_per_step**2 + plan.tokens
+    forward = _work(plan, tokens) / pace + _fixed(plan) / 3
+    return times * len(wanted.prompts) * (wanted.steps or plan.family.preview_steps) * forward
+
+
+def _work(plan: Plan, tokens: float) -> float:
+    """Operations of one example's forward pass."""
+    return 2 * tokens * sum(parameter.numel() for parameter in plan.denoiser.parameters())
+
+
+def _fixed(plan: Plan) -> float:
+    layers = sum(isinstance(module, torch.nn.Linear) for module in plan.denoiser.modules())
+    return layers * LAYER_SECONDS.get(plan.place.device.type, LAYER_SECONDS["cpu"])
+
+
+def _tokens(plan: Plan) -> float:
+    """Of a picture, over the sets as often as they are seen."""
+    side = plan.family.pixels_per_step
+    seen = [(one.spec.repeats, frame.size) for one in plan.sets for frame in one.frames]
+    tokens = sum(repeats * (h // side) * (w // side) for repeats, (h, w) in seen)
+    return tokens / sum(repeats for repeats, _ in seen)
+
+
+def speed(place: Place) -> float:
+    """Operations per second of a product of square matrices on this device."""
+    side = 4096 if place.device.type == "cuda" else 768
+    left = torch.ones(side, side, dtype=place.dtype, device=place.device)
+    torch.mm(left, left)
+    start, rounds, answer = time.perf_counter(), 4, left
+    for _ in range(rounds):
+        answer = torch.mm(left, left)
+    answer[0, 0].item()  # waits for a card to be done
+    return rounds * 2 * side**3 / (time.perf_counter() - start)

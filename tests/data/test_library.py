@@ -1,0 +1,125 @@
+"""The cache is asked for what made an entry, and only for that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from scumble.data.buckets import Frame
+from scumble.data.cache import Store, picture_key, recipe, text_key, value
+from scumble.events import Encoded, Event
+from scumble.preflight.plan import prepared
+from scumble.run import encoded, source
+from tests.toys import job, pictures
+
+FRAME = Frame((64, 96), (32, 48), (0, 8), (32, 32))
+
+
+def made(root: Path, **changes) -> Counter[str]:
+    """How many entries of each kind a start had to make."""
+    counts: Counter[str] = Counter()
+
+    def tell(event: Event) -> None:
+        assert isinstance(event, Encoded)
+        counts[event.kind] = max(counts[event.kind], event.total)
+
+    with encoded(prepared(job(root, **changes), root), tell):
+        return counts
+
+
+def one_set(root: Path, **changes) -> list[dict]:
+    return [{"id": "square", "folder": "square", "resolution": 32, **changes}]
+
+
+def test_pictures_with_one_caption_share_one_text(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(64, 64)] * 10)
+    data = one_set(tmp_path, captions="prompt", prompt="a cat")
+    assert made(tmp_path, data=data) == {"pictures": 10, "texts": 1}
+    assert made(tmp_path, data=data) == {}
+
+
+def test_a_changed_crop_reads_no_text_again(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(96, 64)] * 4)
+    assert made(tmp_path, data=one_set(tmp_path, crop="none")) == {"pictures": 4, "texts": 4}
+    assert made(tmp_path, data=one_set(tmp_path, aspects=["1:1"])) == {"pictures": 4}
+    assert made(tmp_path, data=one_set(tmp_path, crop="none")) == {}
+
+
+def test_a_touched_picture_and_a_new_caption_cost_one_entry_each(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(64, 64)] * 4)
+    data = one_set(tmp_path)
+    made(tmp_path, data=data)
+    pictures(tmp_path / "square", [(64, 64)], seed=5)
+    assert made(tmp_path, data=data) == {"pictures": 1}
+    (tmp_path / "square/p02.txt").write_text("something else")
+    assert made(tmp_path, data=data) == {"texts": 1}
+
+
+def test_another_length_or_precision_makes_other_entries(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(64, 64)] * 2)
+    data = one_set(tmp_path)
+    made(tmp_path, data=data)
+    assert made(tmp_path, data=data, model__text_tokens=20) == {"texts": 2}
+    assert made(tmp_path, data=data, hardware__precision="bf16") == {"pictures": 2, "texts": 2}
+
+
+def test_random_crops_are_kept_side_by_side_and_the_order_picks(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(96, 64)] * 3)
+    data = one_set(tmp_path, crop="random", crops=3, aspects=["1:1"], repeats=8)
+    counts = made(tmp_path, data=data)
+    assert counts["texts"] == 3 and 6 < counts["pictures"] <= 9, "equal cuts are kept once"
+    plan = prepared(job(tmp_path, data=data), tmp_path)
+    with encoded(plan, lambda event: None) as library:
+        where = source(plan, library)
+        seen = {
+            (name, tuple(frame))
+            for step in range(1, 7)
+            for fed in where.step(step)
+            for name, frame in zip(fed.batch.ids, fed.batch.frames.tolist(), strict=True)
+        }
+    assert len(seen) > 3 and len({name for name, _ in seen}) == 3
+
+
+def test_captions_are_dropped_at_their_rate_and_come_back_the_same(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(64, 64)] * 5)
+    data = one_set(tmp_path, caption_dropout=0.4, repeats=40)
+    plan = prepared(job(tmp_path, data=data), tmp_path)
+    with encoded(plan, lambda event: None) as library:
+        told = [
+            text
+            for number in range(plan.order.units_per_epoch)
+            for text in library.batch(plan.order.unit(number)).captions
+        ]
+        again = library.batch(plan.order.unit(0)).captions
+    assert len(told) == 200 and 0.3 < told.count("") / 200 < 0.5
+    assert again == tuple(told[: len(again)])
+
+
+def test_every_part_of_a_key_alone_makes_another_key() -> None:
+    base = recipe("picture", "flux", "fp32")
+    other = Frame((64, 96), (32, 48), (0, 9), (32, 32))
+    keys = [
+        picture_key(base, "ab" * 16, FRAME),
+        picture_key(recipe("picture", "flux", "bf16"), "ab" * 16, FRAME),
+        picture_key(recipe("picture", "fluxf", "p32"), "ab" * 16, FRAME),
+        picture_key(base, "ac" * 16, FRAME),
+        picture_key(base, "ab" * 16, other),
+        text_key(base, "a cat"),
+        text_key(base, "a cat "),
+    ]
+    assert len(set(keys)) == len(keys) and {len(key) for key in keys} == {16}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_tensors_come_back_as_they_went_in(tmp_path: Path, dtype: torch.dtype) -> None:
+    store = Store(tmp_path, "x")
+    entry = {"a": torch.randn(3, 4).to(dtype), "b": torch.tensor(2.5).to(dtype)}
+    with store.writer(dict.fromkeys(entry, dtype)) as writer:
+        writer.add(bytes(16), [value(tensor) for tensor in entry.values()])
+    found = store.read(bytes(16))
+    store.close()
+    assert all(torch.equal(found[name], entry[name]) for name in entry)
+    assert store.missing([bytes(16), b"1" * 16, b"1" * 16]) == [1]

@@ -1,0 +1,57 @@
+"""What is said before a run is what the run then does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scumble.preflight.plan import prepared
+from scumble.preflight.survey import survey
+from tests.toys import job, journal, pictures, trained
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def test_counts_are_those_of_the_run(tmp_path: Path) -> None:
+    told = survey(job(tmp_path), tmp_path)
+    assert [one.buckets for one in told.sets] == [{"32x32": 5}, {"48x32": 3}]
+    assert told.sets[0].funnel["found"] == told.sets[0].funnel["in a bucket"] == 5
+    assert (told.examples_per_epoch, told.steps_per_epoch, told.steps) == (5 + 2 * 3, 3.0, 4)
+    assert (told.cached_entries, told.missing_entries) == (0, 8 + 9)
+    assert told.seconds is not None and told.seconds > 0
+    trained(tmp_path)
+    started = journal(tmp_path, "Started")[0]
+    assert started["trained_parameters"] == told.trained_parameters
+    assert started["examples"] == told.examples_per_epoch
+    after = survey(job(tmp_path), tmp_path)
+    assert (after.cached_entries, after.missing_entries, after.cache_bytes) == (17, 0, 0)
+
+
+def test_the_disk_is_forecast_within_a_fifth(tmp_path: Path) -> None:
+    told = survey(job(tmp_path, saving__every=1), tmp_path)
+    trained(tmp_path, saving__every=1)
+    shards = list((tmp_path / "out/.cache").rglob("*.safetensors"))
+    bodies = sum(file.stat().st_size - 4096 for file in shards)
+    assert abs(told.cache_bytes - bodies) < 0.2 * bodies
+    state = folder_bytes(tmp_path / "out/toy/checkpoints")
+    assert abs(told.run_bytes - state) < 0.2 * state
+
+
+def test_looking_leaves_nothing_but_the_ledger(tmp_path: Path) -> None:
+    survey(job(tmp_path), tmp_path)
+    left = [file.parent.name for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert left == ["ledgers", "ledgers"]
+
+
+def test_enlarged_and_cut_pictures_are_noted(tmp_path: Path) -> None:
+    pictures(tmp_path / "odd", [(16, 16), (96, 32)])
+    data = [{"id": "odd", "folder": "odd", "resolution": 32, "aspects": ["1:1"]}]
+    notes = " ".join(survey(job(tmp_path, data=data), tmp_path).sets[0].notes)
+    assert "1 picture is smaller" in notes and "1 picture loses more than 20%" in notes
+
+
+def test_trained_parameters_are_counted_without_weights(tmp_path: Path) -> None:
+    plan = prepared(job(tmp_path, adapter__targets=["to_q"], adapter__rank=3), tmp_path)
+    assert all(parameter.is_meta for parameter in plan.denoiser.parameters())
+    assert plan.trained_parameters == 3 * (128 + 128) * 6
