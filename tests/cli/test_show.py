@@ -50,7 +50,7 @@ def test_a_survey_is_told_in_human_units(capsys: pytest.CaptureFixture[str]) -> 
         "512x384: 9, 512x512: 2",
         "2 times in an epoch",
         "110, which is 10 epochs",
-        "2.03 GB at most (34 MB for the cache, 2 GB for the run); 90 GB are free",
+        "2.0 GB at most (34.0 MB for the cache, 2.0 GB for the run); 90.0 GB are free",
         "roughly 1.5 hours",
         "warning: The disk is slow.",
     ):

@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from scumble.observers.sentences import size
+
 if TYPE_CHECKING:
     from scumble.cli.doctor import Finding
     from scumble.preflight.survey import SetSurvey, Survey
@@ -111,16 +113,6 @@ def _disk(seen: "Survey") -> str:
     needed = size(seen.cache_bytes + seen.run_bytes)
     parts = f"{size(seen.cache_bytes)} for the cache, {size(seen.run_bytes)} for the run"
     return f"{needed} at most ({parts}); {size(seen.free_bytes)} are free"
-
-
-def size(count_bytes: int) -> str:
-    """Bytes in the unit that suits them."""
-    count = float(count_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
 
 
 def _count(number: float) -> str:

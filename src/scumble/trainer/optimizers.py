@@ -82,14 +82,17 @@ def restore(
     tensors: Mapping[str, Tensor],
     others: Mapping[str, Any],
 ) -> None:
-    """Put back what `state_of` took; FileError when it belongs to other parameters."""
+    """Put back what `state_of` took; FileError when it belongs to other parameters.
+
+    The optimizer's own loading decides where each value lives: counters of a fused one sit on the
+    card, others on the CPU.
+    """
+    numbers = {name: number for number, name in enumerate(parameters)}
+    state: dict[int, dict[str, Any]] = {}
     for key, content in {**tensors, **others}.items():
         name, _, entry = key.rpartition("/")
-        if name not in parameters:
+        if name not in numbers:
             remedy = "start under another name, or put the old settings back"
             raise FileError("optimizer.safetensors", f"'{name}' is not trained now", remedy)
-        parameter = parameters[name]
-        if isinstance(content, Tensor):
-            # counters stay where the optimizer keeps them, moments go beside their parameter
-            content = content.clone() if content.ndim == 0 else content.to(parameter.device)
-        optimizer.state[parameter][entry] = content
+        state.setdefault(numbers[name], {})[entry] = content
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
