@@ -33,6 +33,7 @@ from scumble.events import (
 )
 from scumble.families import encoding, weights
 from scumble.families.family import Entry, Knobs
+from scumble.families.fingerprints import fingerprints
 from scumble.hardware.blocks import Net, run_for
 from scumble.observers.console import Console
 from scumble.observers.grid import before_after
@@ -275,7 +276,7 @@ def _events(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
 def _facts(plan: Plan) -> dict[str, Any]:
     """What the manifest says of the machine and the base model."""
     files = [file for name in plan.family.parts for file in plan.model.files(name)]
-    hashes = weights.fingerprints(files) or {}
+    hashes = fingerprints(files) or {}
     place = plan.place
     return {
         "device": {"kind": place.device.type, "precision": place.precision},

@@ -47,7 +47,8 @@ def sampled(asked: Sampling) -> Iterator[Path]:
     made(asked.out)
     wanted = previews.requests(asked.validation, family)
     tokens = asked.model.text_tokens or family.text_tokens
-    texts = encoding.read_texts(model, place, [one.prompt for one in wanted], tokens)
+    prompts = [one.prompt for one in wanted]
+    texts = list(encoding.read_texts(model, place, prompts, tokens))  # the encoders go first
     denoiser = weights.loaded(model, "denoiser", dtype=place.dtype, device=place.device)
     if asked.adapter is not None:
         worn(denoiser, asked.adapter, asked.strength)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from scumble import families
 from scumble.errors import FileError, JobError
 from scumble.families import weights
+from scumble.families.fingerprints import fingerprints
 from tests.conftest import told
 
 FLUX = families.find("flux", "dev")
@@ -68,8 +69,9 @@ def test_pickled_weights_are_refused(folder: Path) -> None:
 def test_a_truncated_file_is_named(folder: Path) -> None:
     weights_file = folder / "vae/diffusion_pytorch_model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:-100])
-    with pytest.raises(FileError, match="not a whole safetensors file"):
-        load(folder, "autoencoder")
+    with pytest.raises(ExceptionGroup) as group:
+        weights.opened(FLUX, str(folder), Path())
+    assert "not a whole safetensors file" in told(group.value)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
@@ -85,8 +87,31 @@ def test_weights_of_another_model_are_refused(folder: Path, change: str) -> None
     save_file(tensors, file)
     words = {"missing": "1 of .* tensors are missing, first proj_out.weight"}
     words |= {"extra": "has no tensor 'somewhere.else'", "shape": r"has the shape \(2,\)"}
+    model = weights.opened(FLUX, str(folder), Path())
+    with pytest.raises(FileError, match=words[change]):
+        weights.compared(model, "denoiser", weights.skeleton(model, "denoiser"))
     with pytest.raises(FileError, match=words[change]):
         load(folder, "denoiser")
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"num_layers": "x"}'])
+def test_a_config_that_describes_nothing_is_named(folder: Path, content: str) -> None:
+    (folder / "transformer/config.json").write_text(content)
+    with pytest.raises((FileError, ExceptionGroup)) as error:
+        load(folder, "denoiser")
+    assert "transformer/config.json" in told(error.value)
+
+
+def test_a_tokenizer_that_knows_no_word_is_refused(folder: Path) -> None:
+    for file in (folder / "tokenizer_2").iterdir():
+        file.unlink()
+    with pytest.raises(ExceptionGroup) as group:
+        weights.opened(FLUX, str(folder), Path())
+    assert "tokenizer_2: there is none of tokenizer.json" in told(group.value)
+    shutil.copytree(folder / "tokenizer", folder / "tokenizer_2", dirs_exist_ok=True)
+    (folder / "tokenizer_2/tokenizer.json").write_text("{}")
+    with pytest.raises(Exception):
+        weights.tools(weights.opened(FLUX, str(folder), Path()))
 
 
 def test_shards_and_old_clip_names_are_read(folder: Path) -> None:
@@ -117,12 +142,20 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
     assert "1 of 1 files are missing, first one.safetensors" in told(group.value)
 
 
+def test_a_home_that_cannot_be_written_to_only_forgets(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "file").write_text("in the way")
+    monkeypatch.setenv("SCUMBLE_HOME", str(folder / "file/home"))
+    assert fingerprints([folder / "vae/config.json"])
+
+
 def test_files_are_hashed_once_and_again_when_they_change(folder: Path) -> None:
     file = folder / "vae/config.json"
-    assert weights.fingerprints([file], read=False) is None
-    first = weights.fingerprints([file])
-    assert weights.fingerprints([file], read=False) == first
+    assert fingerprints([file], read=False) is None
+    first = fingerprints([file])
+    assert fingerprints([file], read=False) == first
     file.write_text(file.read_text() + "\n")
-    second = weights.fingerprints([file])
+    second = fingerprints([file])
     assert first is not None and second is not None
     assert first[str(file)] != second[str(file)]

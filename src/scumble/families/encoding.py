@@ -22,6 +22,7 @@ from scumble.data.library import Missing
 from scumble.events import Encoded
 from scumble.families import weights
 from scumble.families.family import Entry, Prompt
+from scumble.families.fingerprints import fingerprints
 from scumble.hardware.device import Place
 
 TEXTS = 8  # texts that go through an encoder together
@@ -41,8 +42,8 @@ def recipes(model: weights.Model, place: Place, tokens: int, *, read: bool) -> R
     """From the encoders' files and the precision; None when a file would have to be hashed."""
     parts = model.family.parts
     readers = [name for name, part in parts.items() if part.tokenizer is not None]
-    seen = weights.fingerprints(_files(model, ["autoencoder"]), read=read)
-    spoken = weights.fingerprints(_files(model, readers), read=read)
+    seen = fingerprints(_files(model, ["autoencoder"]), read=read)
+    spoken = fingerprints(_files(model, readers), read=read)
     if seen is None or spoken is None:
         return None
     facts = (model.family.name, place.precision)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
-from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from scumble.disk import write_whole
 from scumble.errors import FileError, JobError
-from scumble.families.builtin import BUILTIN, home, materialised
+from scumble.families.builtin import BUILTIN, materialised
 from scumble.families.family import Config, Family, Part
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 IDLE = "position_ids"  # old CLIP files hold these; they are counted, not learnt
+VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -63,13 +56,15 @@ def located(path: str, base: Path) -> Path:
 
 
 def opened(family: Family, path: str, base: Path) -> Model:
-    """The model at a path, its configs read and its files found; no weight is touched."""
+    """The model at a path: configs read, files found and their headers whole; no weight is read."""
     folder = located(path, base)
     problems, configs = [], {}
     for name, part in family.parts.items():
         try:
             configs[name] = _config(folder / part.folder)
-            weights_files(folder / part.folder, part)
+            for file in weights_files(folder / part.folder, part):
+                _header(file)
+            _has_tokenizer(folder, part)
         except FileError as problem:
             problems.append(problem)
     if problems:
@@ -77,15 +72,65 @@ def opened(family: Family, path: str, base: Path) -> Model:
     return Model(family, folder, configs)
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
+def _json(file: Path) -> dict[str, Any]:
+    """A JSON object, or a FileError."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if type(found) is dict:
+            return found
+        problem = "it holds no settings"
     except FileNotFoundError:
         remedy = "model.path must be a whole diffusers folder; fetch what is missing"
         raise FileError(file, "this file is missing", remedy) from None
     except (OSError, ValueError) as error:
-        raise FileError(file, f"this is not a config ({error})", "fetch it again") from None
+        problem = str(error)
+    raise FileError(file, f"this is not what it should be ({problem})", "fetch it again")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    return _json(folder / "config.json")
+
+
+def _has_tokenizer(folder: Path, part: Part) -> None:
+    """A tokenizer's folder without its words would load as one that knows no word."""
+    if part.tokenizer is not None:
+        place = folder / part.tokenizer
+        if not any((place / name).is_file() for name in VOCABULARIES):
+            remedy = "model.path must be a whole diffusers folder; fetch what is missing"
+            raise FileError(place, f"there is none of {', '.join(VOCABULARIES)}", remedy)
+
+
+def _header(file: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a file, whose length is what its header says."""
+    try:
+        with safe_open(file, "pt") as tensors:
+            names = tensors.keys()
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError) as error:
+        problem = f"this is not a whole safetensors file ({error})"
+        raise FileError(file, problem, "fetch it again") from None
+
+
+def skeleton(model: Model, part: str) -> nn.Module:
+    """One part without weights; FileError when its config.json does not describe one."""
+    try:
+        return model.family.skeleton(part, model.configs[part])
+    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+        file = model.folder / model.family.parts[part].folder / "config.json"
+        raise FileError(file, f"no {part} can be made of it ({error})", "fetch it again") from None
+
+
+def compared(model: Model, part: str, module: nn.Module) -> None:
+    """FileError when the files of a part hold other tensors than its skeleton wants."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found: set[str] = set()
+    for file in model.files(part):
+        for spelt, shape in _header(file).items():
+            name = _ours(spelt, model.family.parts[part].aliases, wanted.keys())
+            if name is not None:
+                _fits(file, name, shape, wanted)
+                found.add(name)
+    _complete(model, part, wanted.keys(), found)
 
 
 def weights_files(folder: Path, part: Part) -> list[Path]:
@@ -95,7 +140,7 @@ def weights_files(folder: Path, part: Part) -> list[Path]:
     if single.is_file():
         return [single]
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(_json(index).get("weight_map", {}).values()))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             problem = f"{len(missing)} of {len(names)} files are missing, first {missing[0]}"
@@ -113,52 +158,60 @@ def _pickled(file: Path) -> FileError:
 
 
 def loaded(model: Model, part: str, *, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """One part with its weights, frozen, in evaluation mode."""
-    module = model.family.skeleton(part, model.configs[part])
+    """One part with its weights, frozen, in evaluation mode; read one tensor after another."""
+    module = skeleton(model, part)
     aliases = model.family.parts[part].aliases
-    wanted = dict(module.named_parameters()) | dict(module.named_buffers())
-    wanted = {name: wanted[name] for name in module.state_dict()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     found: dict[str, Tensor] = {}
     for file in model.files(part):
-        for name, tensor in _tensors(file, aliases, wanted.keys()):
-            _fits(file, name, tensor, wanted)
-            found[name] = tensor.to(device=device, dtype=dtype)
+        for spelt, tensor in _tensors(file):
+            name = _ours(spelt, aliases, wanted.keys())
+            if name is not None:
+                _fits(file, name, tuple(tensor.shape), wanted)
+                found[name] = tensor.to(device=device, dtype=dtype)
     _tie(module, found)
-    missing = sorted(wanted.keys() - found.keys())
-    if missing:
-        problem = f"{len(missing)} of {len(wanted)} tensors are missing, first {missing[0]}"
-        raise FileError(
-            model.files(part)[0].parent, problem, "is this the model that the job names?"
-        )
+    _complete(model, part, wanted.keys(), found.keys())
     module.load_state_dict(found, assign=True)
     return module.to(device).requires_grad_(False).eval()
 
 
-def _tensors(
-    file: Path, aliases: tuple[tuple[str, str], ...], wanted: Any
-) -> Iterator[tuple[str, Tensor]]:
+def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     try:
         with safe_open(file, "pt") as tensors:
-            for spelt in tensors.keys():  # noqa: SIM118 - not a mapping
-                name = spelt
-                for theirs, ours in aliases:
-                    if spelt.startswith(theirs) and spelt not in wanted:
-                        name = ours + spelt.removeprefix(theirs)
-                if not name.endswith(IDLE):
-                    yield name, tensors.get_tensor(spelt)
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                yield name, tensors.get_tensor(name)
     except (SafetensorError, OSError) as error:
         problem = f"this is not a whole safetensors file ({error})"
         raise FileError(file, problem, "fetch it again") from None
 
 
-def _fits(file: Path, name: str, tensor: Tensor, wanted: Mapping[str, Tensor]) -> None:
+def _ours(spelt: str, aliases: tuple[tuple[str, str], ...], wanted: Collection[str]) -> str | None:
+    """A file's key as the module spells it; None for what is counted, not learnt."""
+    if spelt.endswith(IDLE):
+        return None
+    for theirs, ours in aliases:
+        if spelt.startswith(theirs) and spelt not in wanted:
+            return ours + spelt.removeprefix(theirs)
+    return spelt
+
+
+def _fits(
+    file: Path, name: str, shape: tuple[int, ...], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
     if name not in wanted:
         problem = f"the model of its config.json has no tensor '{name}'"
         raise FileError(file, problem, "is this the model that the job names?")
-    shape = tuple(wanted[name].shape)
-    if tensor.shape != shape:
-        problem = f"{name} has the shape {tuple(tensor.shape)}, expected {shape}"
+    if shape != wanted[name]:
+        problem = f"{name} has the shape {shape}, expected {wanted[name]}"
         raise FileError(file, problem, "its config.json belongs to another model")
+
+
+def _complete(model: Model, part: str, wanted: Collection[str], found: Collection[str]) -> None:
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        folder = model.folder / model.family.parts[part].folder
+        problem = f"{len(missing)} of {len(wanted)} tensors are missing, first {missing[0]}"
+        raise FileError(folder, problem, "is this the model that the job names?")
 
 
 def _tie(module: nn.Module, found: dict[str, Tensor]) -> None:
@@ -179,40 +232,9 @@ def tools(model: Model) -> dict[str, Any]:
     for name, part in model.family.parts.items():
         if part.tokenizer is not None:
             folder = model.folder / part.tokenizer
-            if not folder.is_dir():
-                remedy = "model.path must be a whole diffusers folder; fetch what is missing"
-                raise FileError(folder, "the tokenizer is missing", remedy)
             made[name] = kinds[name].from_pretrained(folder)
+            words, rows = len(made[name]), int(model.configs[name]["vocab_size"])
+            if not rows / 2 < words <= rows:
+                problem = f"it knows {words} pieces of text, the encoder {rows}"
+                raise FileError(folder, problem, "fetch the tokenizer of this model again")
     return made
-
-
-def fingerprints(files: Sequence[Path], *, read: bool = True) -> dict[str, str] | None:
-    """The hash of every file's bytes, by its path.
-
-    A file is read once for each path, size and time of change; the machine remembers the rest.
-    None when a file would have to be read and `read` is false.
-    """
-    memory = home() / "hashes.json"
-    known: dict[str, str] = {}
-    with suppress(OSError, ValueError):
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    marks = {str(file): _mark(file) for file in files}
-    new = [file for file in files if marks[str(file)] not in known]
-    if new and not read:
-        return None
-    if new:
-        with ThreadPoolExecutor() as threads:
-            hashes = list(threads.map(_hash, new))
-        known |= {marks[str(file)]: digest for file, digest in zip(new, hashes, strict=True)}
-        write_whole(memory, json.dumps(known, indent=1).encode())
-    return {path: known[mark] for path, mark in marks.items()}
-
-
-def _mark(file: Path) -> str:
-    facts = file.stat()
-    return f"{file.resolve()}|{facts.st_size}|{facts.st_mtime_ns}"
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return file_digest(stream, partial(blake2b, digest_size=16)).hexdigest()

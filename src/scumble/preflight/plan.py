@@ -183,7 +183,8 @@ def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
 
 def _network(model: weights.Model, job: JobSpec) -> tuple[nn.Module, dict[str, nn.Linear]]:
     """The denoiser without weights, and its layers that the adapter goes to."""
-    denoiser = model.family.skeleton("denoiser", model.configs["denoiser"])
+    denoiser = weights.skeleton(model, "denoiser")
+    weights.compared(model, "denoiser", denoiser)
     return denoiser, attach.chosen(denoiser, job.adapter.targets, model.family.targets)
 
 

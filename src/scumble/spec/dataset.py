@@ -21,7 +21,7 @@ def ratio(aspect: str) -> float:
 class FolderSpec(Spec):
     """Pictures in a folder and its subfolders."""
 
-    id: str = Field(pattern=r"^[\w][\w.-]*$")
+    id: str = Field(pattern=r"^[\w][\w.-]*$", max_length=100)
     """Names the set in messages, the cache and the order of examples."""
 
     folder: str
@@ -57,7 +57,8 @@ class FolderSpec(Spec):
     """Share of the examples that are trained with an empty caption."""
 
     skip_bad: bool = False
-    """Leave out pictures that cannot be read or have no caption, instead of stopping."""
+    """Leave out pictures that cannot be opened or have no caption, instead of stopping. Damage
+    that only shows when a picture is decoded still stops the run, with the file's name."""
 
     @field_validator("aspects")
     @classmethod

@@ -27,5 +27,5 @@ class ValidationSpec(Spec):
     guidance: float | None = Field(default=None, ge=0)
     """Guidance the network is told. Unset: as published (flux dev 3.5; schnell takes none)."""
 
-    seed: NonNegativeInt = 42
+    seed: int = Field(default=42, ge=0, lt=2**63)
     """The noise of preview number i is drawn from seed + i."""
