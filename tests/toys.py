@@ -38,7 +38,7 @@ def job(root: Path, **changes: Any) -> JobSpec:
             "family": "flux",
             "flavour": "dev",
             "path": "builtin:tiny-flux",
-            "text_tokens": 16,
+            "text_tokens": 40,
         },
         "data": [
             {"id": "square", "folder": "square", "resolution": 32, "caption_dropout": 0.3},

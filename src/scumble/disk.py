@@ -35,6 +35,24 @@ def made(*folders: Path) -> None:
             make_folder(folder)
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Have a folder to oneself; DiskError while another living process has it."""
+    file = folder / ".running"
+    with told(folder):
+        if file.exists():
+            signed = file.read_text()
+            if not orphaned(signed):
+                problem = f"process {signed.split('-')[0]} is at work on this run"
+                remedy = f"wait for it or stop it; if there is none, delete {file}"
+                raise DiskError(folder, problem, remedy)
+        file.write_text(signature())
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def write_whole(file: Path, content: bytes) -> None:
     """Write beside, then rename: the old file stays until the new one is whole."""
     partial = file.with_name(f".{file.name}.{signature()}")

@@ -9,6 +9,8 @@ ScumbleError
 Anything else that escapes is our bug, and keeps its traceback.
 """
 
+from collections.abc import Iterator
+
 
 class ScumbleError(Exception):
     """Shown to the user as it is, without a traceback; the program exits with 2."""
@@ -34,6 +36,16 @@ class DiskError(ScumbleError):
 
 class NotFinite(ScumbleError):
     """A loss or a gradient is not a finite number."""
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors of a group and of the groups in it, or the error itself."""
+    match error:
+        case BaseExceptionGroup():
+            for inner in error.exceptions:
+                yield from leaves(inner)
+        case _:
+            yield error
 
 
 def gather(title: str, problems: list[ScumbleError]) -> None:

@@ -110,6 +110,13 @@ class Stopped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failed:
+    """Something that the user can put right ended the run."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished:
     """All steps are taken."""
 
@@ -128,5 +135,6 @@ Event = (
     | Exported
     | Warned
     | Stopped
+    | Failed
     | Finished
 )

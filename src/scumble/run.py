@@ -17,11 +17,12 @@ from scumble.checkpoint import export, state, store
 from scumble.checkpoint import folder as run_folder
 from scumble.data.library import Library
 from scumble.data.shards import sweep
-from scumble.disk import made
-from scumble.errors import FileError
+from scumble.disk import claimed, made
+from scumble.errors import FileError, ScumbleError, leaves
 from scumble.events import (
     Event,
     Exported,
+    Failed,
     Finished,
     Previewed,
     Resumed,
@@ -39,7 +40,7 @@ from scumble.observers.console import Console
 from scumble.observers.grid import before_after
 from scumble.observers.journal import Journal
 from scumble.observers.report import Report
-from scumble.preflight.plan import Plan, prepared
+from scumble.preflight.plan import CHECKPOINTS, Plan, located, prepared
 from scumble.spec.job import JobSpec
 from scumble.spec.load import resolved
 from scumble.trainer import optimizers
@@ -55,7 +56,6 @@ Tell = Callable[[Event], None]
 Asked = Sequence[tuple[previews.Request, Entry]]
 INTERRUPTED = 130
 AT_ONCE = "Stopped at once. What is saved and cached is whole; the same command goes on from there."
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,12 @@ class Outcome:
 
 def train(job: JobSpec, base: Path) -> Outcome:
     """Check, encode, train, preview, save and deliver; go on where an earlier run stopped."""
-    plan = prepared(job, base)
+    folder = Path(job.output_dir).expanduser() / job.name
+    store.clear(folder / CHECKPOINTS)
+    plan = prepared(located(job, base), base)
     made(plan.folder, plan.cache)
     with ExitStack() as stack:
+        stack.enter_context(claimed(plan.folder))
         signals = stack.enter_context(Signals())
         console = Console()
         stack.callback(console.close)
@@ -80,6 +83,9 @@ def train(job: JobSpec, base: Path) -> Outcome:
         except KeyboardInterrupt:
             tell(Warned(text=AT_ONCE))
             return Outcome(INTERRUPTED)
+        except (ScumbleError, ExceptionGroup) as problem:
+            tell(Failed(problems=tuple(map(str, leaves(problem)))))
+            raise
 
 
 def telling(observers: Sequence[Tell]) -> Tell:
@@ -100,12 +106,8 @@ def telling(observers: Sequence[Tell]) -> Tell:
 
 def _train(plan: Plan, tell: Tell, signals: Signals) -> Outcome:
     job, start = plan.job, perf_counter()
-    steps, checkpoints = job.training.steps, plan.folder / CHECKPOINTS
-    store.clear(checkpoints)
-    newest = store.newest(checkpoints)
+    steps, newest = job.training.steps, plan.newest
     after = newest.step if newest else 0
-    changed = run_folder.changes(plan.folder, job) if newest else []
-    run_folder.refuse_fixed(changed, after)
     for one, scan in zip(plan.sets, plan.scans, strict=True):
         tell(Scanned(dataset=one.spec.id, funnel=scan.funnel | {"in a bucket": len(one.frames)}))
     library = encoded(plan, tell)
@@ -116,17 +118,19 @@ def _train(plan: Plan, tell: Tell, signals: Signals) -> Outcome:
         feeder = Feeder(source(plan, library), first=after + 1, last=steps)
         parts = assembled(plan, asked, feeder, signals)
         if newest:
-            _resume(parts, newest, run_folder.sentences(changed, job), tell)
+            _resume(parts, newest, plan.changed, tell)
         if after >= steps:
             tell(Warned(text=f"All {after} steps are taken; raise training.steps to go on."))
+        for event in _opening(plan, parts, after):
+            tell(event)
         signals.patient = True
         with feeder:
-            for event in _events(plan, parts, after):
+            for event in steps_of(parts, job.training, _dates(plan), after=after):
                 tell(event)
                 if isinstance(event, Stopped):
                     return Outcome(INTERRUPTED)
         signals.patient = False
-    delivered = _delivered(plan, parts.adapters, tell)
+    delivered = _delivered(plan, parts.adapters, max(after, steps), tell)
     tell(Finished(step=max(after, steps), seconds=perf_counter() - start))
     files = [plan.folder / "report.html", before_after(plan.folder), delivered]
     return Outcome(0, tuple(file for file in files if file is not None and file.exists()))
@@ -209,7 +213,7 @@ def _previewing(plan: Plan, asked: Asked, net: Net) -> Callable[[int], Previewed
             "step": step,
             "precision": plan.place.precision,
         }
-        folder = plan.folder / "samples" / f"step-{step:06d}"
+        folder = _samples(plan, step)
         made(folder)
         pictures = tuple(previews.painted(painter, net, asked, folder, about))
         return Previewed(
@@ -230,9 +234,8 @@ def _saving(
     def save(step: int) -> Saved:
         start = perf_counter()
         tensors, others = optimizers.state_of(optimizer, parameters)
-        facts = {"units_per_step": plan.job.training.units_per_step, "optimizer": others}
-        files = state.files(parameters, tensors)
-        saved = store.save(folder, step, files, {"step": step, "scumble": __version__, **facts})
+        about = {"step": step, "scumble": __version__, "optimizer": others, "facts": plan.facts}
+        saved = store.save(folder, step, state.files(parameters, tensors), about)
         removed = store.retain(folder, plan.job.saving.keep)
         return Saved(step=step, folder=saved, seconds=perf_counter() - start, removed=removed)
 
@@ -250,15 +253,20 @@ def _resume(parts: Parts, newest: store.Checkpoint, changed: tuple[str, ...], te
         tell(Warned(text=f"{skipped.name} is not whole and was passed over."))
 
 
-def _events(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
-    job, place = plan.job, plan.place
-    every = job.validation.every if job.validation.prompts else 0
+def _dates(plan: Plan) -> Dates:
+    every = plan.job.validation.every if plan.job.validation.prompts else 0
+    return Dates(previews=every, saves=plan.job.saving.every)
+
+
+def _opening(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
+    """What comes before the first step: the announcement, and a preview that is still due."""
+    job, place, dates = plan.job, plan.place, _dates(plan)
     yield Started(
         name=job.name,
         folder=plan.folder,
         after=after,
         steps=job.training.steps,
-        preview_every=every,
+        preview_every=dates.previews,
         save_every=job.saving.every,
         keep=job.saving.keep,
         device=str(place.device),
@@ -267,10 +275,14 @@ def _events(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
         examples=plan.order.examples_per_epoch,
         steps_per_epoch=plan.order.units_per_epoch / job.training.units_per_step,
     )
-    if every and after == 0:
-        yield parts.preview(0)
-    dates = Dates(previews=every, saves=job.saving.every)
-    yield from steps_of(parts, job.training, dates, after=after)
+    there = len(list(_samples(plan, after).glob("*.png")))
+    due = dates.previews > 0 and (after == 0 or dates.preview(after, job.training.steps))
+    if due and there < len(job.validation.prompts):
+        yield parts.preview(after)
+
+
+def _samples(plan: Plan, step: int) -> Path:
+    return plan.folder / "samples" / f"step-{step:06d}"
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -290,22 +302,24 @@ def _facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _delivered(plan: Plan, adapters: Adapters, tell: Tell) -> Path:
-    """The file for other tools, written, read back and compared with what was trained."""
+def _delivered(plan: Plan, adapters: Adapters, step: int, tell: Tell) -> Path:
+    """The file for other tools: written, read back, and the same as what was trained."""
     job, file = plan.job, plan.folder / f"{plan.job.name}.safetensors"
+    path = job.model.path
     about = {
         "scumble.job": job.name,
         "scumble.rank": str(job.adapter.rank),
         "scumble.alpha": str(job.adapter.alpha or job.adapter.rank),
-        "scumble.steps": str(job.training.steps),
-        "scumble.base_model": job.model.path
-        if ":" in job.model.path
-        else Path(job.model.path).name,
+        "scumble.steps": str(step),
+        "scumble.base_model": path if path.startswith("builtin:") else Path(path).name,
     }
-    count = export.write(file, adapters.tensors(), dtype=job.export.dtype, about=about)
-    if export.read(file).keys() != adapters.layers.keys():
-        raise FileError(file, "the file read back holds other layers", "look at the disk")
-    size = file.stat().st_size
-    step, layout = job.training.steps, job.export.layout
+    trained = adapters.tensors()
+    count = export.write(file, trained, dtype=job.export.dtype, about=about)
+    if not export.holds(file, trained, dtype=job.export.dtype):
+        problem = "the file read back is not what was written"
+        raise FileError(file, problem, "look at the disk, then run the same command again")
+    if all(bool((one.up == 0).all()) for one in trained.values()):
+        tell(Warned(text="The adapter changes nothing: every `up` is still zero."))
+    size, layout = file.stat().st_size, job.export.layout
     tell(Exported(step=step, file=file, layout=layout, tensors=count, bytes=size))
     return file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from scumble import families
 from scumble.adapters.attach import Adapters, attach_tensors
 from scumble.checkpoint import export
 from scumble.disk import made
-from scumble.errors import FileError, gather
+from scumble.errors import FileError, JobError, gather
 from scumble.families import encoding, weights
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import place_for
@@ -40,6 +41,8 @@ class Sampling:
 
 def sampled(asked: Sampling) -> Iterator[Path]:
     """Make the pictures one after another; each file's path as soon as it is written."""
+    if not math.isfinite(asked.strength):
+        raise JobError("--strength", f"{asked.strength} is no number to scale by", "try 1")
     family = families.find(asked.model.family, asked.model.flavour)
     gather("these pictures cannot be made", list(previews.check(asked.validation, family)))
     place = place_for(asked.hardware)
@@ -48,7 +51,9 @@ def sampled(asked: Sampling) -> Iterator[Path]:
     wanted = previews.requests(asked.validation, family)
     tokens = asked.model.text_tokens or family.text_tokens
     prompts = [one.prompt for one in wanted]
-    texts = list(encoding.read_texts(model, place, prompts, tokens))  # the encoders go first
+    texts = list(
+        encoding.read_texts(model, weights.tools(model), place, prompts, tokens)
+    )  # the encoders go first
     denoiser = weights.loaded(model, "denoiser", dtype=place.dtype, device=place.device)
     if asked.adapter is not None:
         worn(denoiser, asked.adapter, asked.strength)
@@ -62,7 +67,15 @@ def sampled(asked: Sampling) -> Iterator[Path]:
     }
     painter = previews.Painter(model, place)
     pairs = list(zip(wanted, texts, strict=True))
-    yield from previews.painted(painter, Net(denoiser, plain), pairs, asked.out, about)
+    yield from previews.painted(
+        painter, Net(denoiser, plain), pairs, asked.out, about, first=_next(asked.out)
+    )
+
+
+def _next(folder: Path) -> int:
+    """The first number that no picture there has: nothing is painted over."""
+    numbers = [file.name.split("-")[0] for file in folder.glob("*-*.png")]
+    return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
 
 
 def worn(denoiser: torch.nn.Module, file: Path, strength: float) -> Adapters:

@@ -41,7 +41,7 @@ def change(told: LoraTensors) -> torch.Tensor:
 def picture(folder: Path, adapter: Path | None) -> np.ndarray:
     """What `scumble sample` paints, as numbers from 0 to 1."""
     asked = Sampling(
-        model=ModelSpec(family="flux", flavour="dev", path="builtin:tiny-flux", text_tokens=16),
+        model=ModelSpec(family="flux", flavour="dev", path="builtin:tiny-flux", text_tokens=40),
         hardware=HardwareSpec(device="cpu", precision="fp32"),
         validation=ValidationSpec(
             prompts=(PROMPT,), width=SIDE, height=SIDE, steps=STEPS, seed=SEED
@@ -138,7 +138,7 @@ def test_the_published_pipeline_loads_it_and_paints_what_we_paint(
             height=SIDE,
             num_inference_steps=STEPS,
             guidance_scale=3.5,
-            max_sequence_length=16,
+            max_sequence_length=40,
             generator=torch.Generator().manual_seed(SEED),
             output_type="np",
         )

@@ -36,7 +36,9 @@ def refused(root: Path, capsys: pytest.CaptureFixture[str], *settings: str) -> s
     said = capsys.readouterr().err
     assert "Traceback" not in said
     lines = said.splitlines()
-    assert lines and all(line.startswith(("error: ", "Scanned", "Cach", " ")) for line in lines)
+    assert lines and all(
+        line.startswith(("error: ", "Scanned", "Cach", "Failed", " ")) for line in lines
+    )
     leftovers = [file for file in (root / "out").rglob(".*") if file.name != ".cache"]
     assert leftovers == []
     return " ".join(line.strip() for line in lines if line.startswith(("error: ", " ")))

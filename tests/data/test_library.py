@@ -10,7 +10,7 @@ import torch
 
 from scumble.data.buckets import Frame
 from scumble.data.cache import Store, picture_key, recipe, text_key, value
-from scumble.events import Encoded, Event
+from scumble.events import Encoded, Event, Warned
 from scumble.preflight.plan import prepared
 from scumble.run import encoded, source
 from tests.toys import job, pictures
@@ -23,6 +23,9 @@ def made(root: Path, **changes) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def tell(event: Event) -> None:
+        if isinstance(event, Warned):
+            counts["warnings"] += 1
+            return
         assert isinstance(event, Encoded)
         counts[event.kind] = max(counts[event.kind], event.total)
 
@@ -62,8 +65,15 @@ def test_another_length_or_precision_makes_other_entries(tmp_path: Path) -> None
     pictures(tmp_path / "square", [(64, 64)] * 2)
     data = one_set(tmp_path)
     made(tmp_path, data=data)
-    assert made(tmp_path, data=data, model__text_tokens=20) == {"texts": 2}
+    assert made(tmp_path, data=data, model__text_tokens=50) == {"texts": 2}
     assert made(tmp_path, data=data, hardware__precision="bf16") == {"pictures": 2, "texts": 2}
+
+
+def test_texts_that_are_cut_are_counted(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(64, 64)] * 2)
+    data = one_set(tmp_path)
+    assert made(tmp_path, data=data, model__text_tokens=4)["warnings"] == 1
+    assert made(tmp_path, data=data, model__text_tokens=60)["warnings"] == 0
 
 
 def test_random_crops_are_kept_side_by_side_and_the_order_picks(tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from scumble.errors import NotFinite
+from scumble.disk import claimed
+from scumble.errors import DiskError, NotFinite
+from scumble.families import weights
 from scumble.preflight.plan import prepared
 from scumble.run import encoded, source
 from scumble.trainer import loop
@@ -164,9 +168,49 @@ def test_a_finished_run_has_nothing_to_do_and_says_so(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_not_continued_with_another_adapter(tmp_path: Path) -> None:
     trained(tmp_path)
+    (tmp_path / "out/toy/job.yaml").unlink()
+    for changes in ({"adapter__rank": 8}, {"adapter__alpha": 64.0}):
+        with pytest.raises(ExceptionGroup) as group:
+            trained(tmp_path, training__steps=8, **changes)
+        assert "the checkpoint of step 4 cannot go on" in str(group.value.exceptions[0])
+
+
+def test_other_weights_under_the_same_path_are_noticed(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(weights.located("builtin:tiny-flux", Path()), model)
+    trained(tmp_path, model__path="model")
+    file = model / "transformer/diffusion_pytorch_model.safetensors"
+    save_file({name: 1.1 * tensor for name, tensor in load_file(file).items()}, file)
     with pytest.raises(ExceptionGroup) as group:
-        trained(tmp_path, adapter__rank=8, training__steps=8)
-    assert "adapter.rank: was 4, is now 8" in str(group.value.exceptions[0])
+        trained(tmp_path, model__path="model", training__steps=8)
+    assert "base_model: was" in str(group.value.exceptions[0])
+
+
+def test_changed_pictures_and_settings_are_listed_on_resume(tmp_path: Path) -> None:
+    trained(tmp_path)
+    (tmp_path / "square/p01.txt").write_text("yes")
+    trained(tmp_path, training__steps=5, training__learning_rate=2e-2)
+    changed = " ".join(journal(tmp_path, "Resumed")[0]["changed"])
+    assert "training.learning_rate: 0.01 -> 0.02" in changed
+    assert "data.0.pictures: 5 pictures" in changed and "data.1" not in changed
+
+
+def test_a_second_start_beside_a_living_one_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path)
+    with (
+        claimed(tmp_path / "out/toy"),
+        pytest.raises(DiskError, match="is at work on this run"),
+    ):
+        trained(tmp_path, training__steps=5)
+    assert trained(tmp_path, training__steps=5).code == 0
+
+
+def test_hopeless_skipping_ends(tmp_path: Path) -> None:
+    changes = {"training__when_not_finite": "skip", "training__learning_rate": 1e37}
+    with pytest.raises(NotFinite, match="25 steps one after another"):
+        trained(tmp_path, training__steps=60, saving__every=0, **changes)
+    assert journal(tmp_path, "Failed")
+    assert not (tmp_path / "out/toy/toy.safetensors").exists()
 
 
 def test_an_observer_that_fails_does_not_hurt_the_run(

@@ -59,6 +59,8 @@ def read(file: Path) -> dict[str, LoraTensors]:
         problem = f"{len(foreign)} of {len(found)} keys are not in diffusers layout"
         remedy = "only adapters in diffusers layout are read"
         if foreign:
+            if all(key.endswith((".down", ".up")) for key in foreign):
+                remedy = "this is the state of a checkpoint; the adapter is NAME.safetensors"
             problem += f", first '{foreign[0]}': spelt as {names.layout(foreign)} does"
         raise FileError(file, problem, remedy)
     layers: dict[str, dict[str, Tensor]] = {}
@@ -66,6 +68,13 @@ def read(file: Path) -> dict[str, LoraTensors]:
         layer, ending = names.parsed(key) or ("", "")
         layers.setdefault(layer, {})[ending] = tensor
     return {layer: _tensors(file, layer, parts) for layer, parts in layers.items()}
+
+
+def holds(file: Path, tensors: Mapping[str, LoraTensors], *, dtype: str) -> bool:
+    """Whether a file holds just these tensors, value for value."""
+    found, _ = _contents(file)
+    wanted = spelt(tensors, DTYPES[dtype])
+    return found.keys() == wanted.keys() and all(found[k].equal(wanted[k]) for k in wanted)
 
 
 def _tensors(file: Path, layer: str, parts: Mapping[str, Tensor]) -> LoraTensors:

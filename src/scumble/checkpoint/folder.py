@@ -9,19 +9,30 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scumble import __version__
 from scumble.disk import write_whole
 from scumble.errors import JobError
 from scumble.spec.job import JobSpec
 
 NOTED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "pillow")
-FIXED = ("model.", "adapter.")
-"""Settings that a checkpoint cannot outlive."""
+FIXED = (
+    "base_model",
+    "model.family",
+    "model.flavour",
+    "adapter.kind",
+    "adapter.rank",
+    "adapter.alpha",
+    "adapter.targets",
+    "training.optimizer.name",
+    "training.optimizer.options.amsgrad",
+)
+"""What a checkpoint cannot outlive."""
 
-FREE = ("name", "output_dir", "cache.")
-"""Settings that say where, not what."""
+FREE = ("name", "output_dir", "cache.", "model.path")
+"""Settings that say where, not what; the model is known by its weights."""
+
+Change = tuple[str, Any, Any]
+"""What changed, what it was, what it is."""
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -41,20 +52,22 @@ def settings(job: JobSpec) -> dict[str, Any]:
     return dict(flat(job.model_dump(mode="json")))
 
 
-def changes(folder: Path, job: JobSpec) -> list[tuple[str, Any, Any]]:
-    """Settings that differ from the job that the folder was last run with: path, then, now."""
-    try:
-        then = dict(flat(yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8"))))
-    except (OSError, yaml.YAMLError):
-        return []
-    now = settings(job)
-    paths = [path for path in {**then, **now} if not path.startswith(FREE)]
-    return [
-        (path, then.get(path), now.get(path)) for path in paths if then.get(path) != now.get(path)
-    ]
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """What differs between two starts of a run.
+
+    A setting that an older release did not know counts as unchanged, unless it is an entry of
+    a list: its default is what that release did.
+    """
+    found = []
+    for path in {**then, **now}:
+        listed = any(part.isdigit() for part in path.split("."))
+        known = path in then or listed or path.startswith(FIXED)
+        if known and not path.startswith(FREE) and then.get(path) != now.get(path):
+            found.append((path, then.get(path), now.get(path)))
+    return found
 
 
-def refuse_fixed(changed: Sequence[tuple[str, Any, Any]], step: int) -> None:
+def refuse_fixed(changed: Sequence[Change], step: int) -> None:
     """Raise for every change that the checkpoint of `step` cannot go on with."""
     problems = [
         JobError(
@@ -63,13 +76,13 @@ def refuse_fixed(changed: Sequence[tuple[str, Any, Any]], step: int) -> None:
             "choose another `name`, or put it back",
         )
         for path, then, now in changed
-        if path.startswith(FIXED) and path != "adapter.dropout"
+        if path.startswith(FIXED)
     ]
     if problems:
         raise ExceptionGroup("this run cannot go on", problems)
 
 
-def sentences(changed: Sequence[tuple[str, Any, Any]], job: JobSpec) -> tuple[str, ...]:
+def sentences(changed: Sequence[Change], job: JobSpec) -> tuple[str, ...]:
     """Changes in words; a longer run under a falling schedule is another schedule."""
     falling = job.training.schedule.kind != "constant"
     said = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -41,9 +40,8 @@ def put_back(parameters: Mapping[str, nn.Parameter], kept: Mapping[str, Tensor])
         remedy = "choose another `name`, or put `adapter` back as it was"
         raise FileError(ADAPTER, f"'{differing[0]}' is on one side only", remedy)
     for name, parameter in parameters.items():
+        if kept[name].shape != parameter.shape:
+            shapes = f"{tuple(kept[name].shape)} there and {tuple(parameter.shape)} here"
+            remedy = "choose another `name`, or put `adapter` back as it was"
+            raise FileError(ADAPTER, f"'{name}' is {shapes}", remedy)
         parameter.copy_(kept[name])
-
-
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an optimizer's state is no tensor, as JSON can hold it."""
-    return {name: value for name, value in values.items() if isinstance(value, int | float | str)}

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from scumble.errors import leaves
 from scumble.observers.sentences import size
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ def errors(group: BaseExceptionGroup[Exception]) -> None:
     """Every problem once, one line each, on standard error."""
     for text in dict.fromkeys(str(error) for error in leaves(group)):
         typer.echo(f"error: {text}", err=True)
-
-
-def leaves(group: BaseExceptionGroup[Exception]) -> Iterable[Exception]:
-    """The problems of a group and of the groups in it."""
-    for error in group.exceptions:
-        match error:
-            case BaseExceptionGroup():
-                yield from leaves(error)
-            case _:
-                yield error
 
 
 def table(rows: Iterable[Sequence[str]]) -> None:

@@ -19,9 +19,10 @@ from torch import Tensor
 from scumble.data.cache import Store, recipe, value
 from scumble.data.images import pixels
 from scumble.data.library import Missing
-from scumble.events import Encoded
+from scumble.errors import NotFinite
+from scumble.events import Encoded, Warned
 from scumble.families import weights
-from scumble.families.family import Entry, Prompt
+from scumble.families.family import Entry, Prompt, Tools
 from scumble.families.fingerprints import fingerprints
 from scumble.hardware.device import Place
 
@@ -96,6 +97,7 @@ def encode_pictures(
         opening = _opened_ahead(eyes, batches(wanted))
         for batch, raw in opening:
             for one, entry in zip(batch, _seen(model, modules, place, raw), strict=True):
+                _finite(entry, str(one.path), place)
                 writer.add(one.key, [value(entry["latents"])])
             done += len(batch)
             seconds = time.perf_counter() - start
@@ -106,6 +108,13 @@ def encode_pictures(
                 seconds=seconds,
                 bytes=writer.bytes_written,
             )
+
+
+def _finite(entry: Entry, of: str, place: Place) -> None:
+    """An entry that is no number would spoil every run that reads it: it is never written."""
+    if not all(bool(tensor.isfinite().all()) for tensor in entry.values()):
+        problem = f"encoding it in {place.precision} gives values that are not finite"
+        raise NotFinite(of, problem, "use `hardware.precision: fp32`, or look at the weights")
 
 
 def _opened_ahead(
@@ -133,14 +142,22 @@ def encode_texts(
     store: Store,
     wanted: Sequence[tuple[bytes, str]],
     tokens: int,
-) -> Iterator[Encoded]:
-    """Write the missing texts' entries."""
+) -> Iterator[Encoded | Warned]:
+    """Write the missing texts' entries; texts that are too long are counted and cut."""
     if not wanted:
         return
+    tools, texts = weights.tools(model), [text for _, text in wanted]
+    cut = [text for text in texts if _too_long(model, tools, text, tokens)]
+    if cut:
+        yield Warned(
+            text=f"{len(cut)} texts are longer than {tokens} tokens and are cut there, first"
+            f" '{cut[0][:60]}'; `model.text_tokens` sets the length."
+        )
     fields = dict.fromkeys(model.family.text_fields, place.dtype)
     start, done = time.perf_counter(), 0
     with store.writer(fields) as writer:
-        for entry in read_texts(model, place, [text for _, text in wanted], tokens):
+        for entry in read_texts(model, tools, place, texts, tokens):
+            _finite(entry, f"text '{wanted[done][1][:60]}'", place)
             writer.add(wanted[done][0], [value(entry[name]) for name in fields])
             done += 1
             if done % TEXTS == 0 or done == len(wanted):
@@ -156,10 +173,9 @@ def encode_texts(
 
 @torch.inference_mode()
 def read_texts(
-    model: weights.Model, place: Place, texts: Sequence[str], tokens: int
+    model: weights.Model, tools: Tools, place: Place, texts: Sequence[str], tokens: int
 ) -> Iterator[Entry]:
     """Each text's entry, in the place's precision; the encoders are gone when this ends."""
-    tools = weights.tools(model)
     readers = [name for name, part in model.family.parts.items() if part.tokenizer is not None]
     modules = _loaded(model, readers, place)
     for first in range(0, len(texts), TEXTS):
@@ -167,6 +183,12 @@ def read_texts(
         words = [model.family.words(tools, Prompt(text, tokens)) for text in some]
         for entry in model.family.read(modules, [_on(place, entry) for entry in words]):
             yield {name: tensor.to(place.dtype) for name, tensor in entry.items()}
+
+
+def _too_long(model: weights.Model, tools: Tools, text: str, tokens: int) -> bool:
+    """Whether an encoder that reads the job's number of tokens will not see all of a text."""
+    measured = [name for name, part in model.family.parts.items() if part.text_is_measured]
+    return any(len(tools[name](text)["input_ids"]) > tokens for name in measured)
 
 
 def _on(place: Place, entry: Entry) -> Entry:

@@ -71,6 +71,9 @@ class Part:
     tokenizer: str | None = None
     """Folder of its tokenizer."""
 
+    text_is_measured: bool = False
+    """Whether it reads as many tokens as the job says, and not a number of its own."""
+
     aliases: tuple[tuple[str, str], ...] = ()
     """Beginnings of keys as files spell them, and as the module does."""
 

@@ -59,7 +59,7 @@ PARTS = {
     "denoiser": Part("transformer", "diffusion_pytorch_model"),
     "autoencoder": Part("vae", "diffusion_pytorch_model"),
     "clip": Part("text_encoder", "model", "tokenizer", aliases=(("text_model.", ""),)),
-    "t5": Part("text_encoder_2", "model", "tokenizer_2"),
+    "t5": Part("text_encoder_2", "model", "tokenizer_2", text_is_measured=True),
 }
 
 

@@ -50,7 +50,7 @@ class History:
         return seconds
 
     def state(self) -> str:
-        """`running`, `finished`, `stopped` or `interrupted`; `empty` without a journal.
+        """`running`, `finished`, `stopped`, `failed` or `interrupted`; `empty` without a journal.
 
         A killed run says nothing, so only its long silence tells it from a running one.
         """
@@ -62,6 +62,8 @@ class History:
                     return "finished"
                 case "Stopped":
                     return "stopped"
+                case "Failed":
+                    return "failed"
                 case "Started" | "StepDone":
                     break
                 case _:

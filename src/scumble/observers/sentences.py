@@ -4,6 +4,7 @@ from scumble.events import (
     Encoded,
     Event,
     Exported,
+    Failed,
     Finished,
     Previewed,
     Resumed,
@@ -132,6 +133,8 @@ def _of_files(event: Event) -> str:
             )
         case Stopped():
             return f"Stopped by {event.signal} after step {event.step:,}; its state is saved."
+        case Failed():
+            return "Failed; what is saved and cached is whole."
         case Finished():
             return f"Finished step {event.step:,} in {duration(event.seconds)}."
         case _:

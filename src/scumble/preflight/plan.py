@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from scumble import families
 from scumble.adapters import attach
+from scumble.checkpoint import folder as run_folder
+from scumble.checkpoint import store
+from scumble.checkpoint.store import Checkpoint
 from scumble.data.cache import Store
 from scumble.data.library import Library, PictureSet, sources
 from scumble.data.order import Order, Shelf
@@ -19,12 +23,14 @@ from scumble.data.scan import Scan, problems, scanned
 from scumble.errors import DiskError, JobError, ScumbleError, gather
 from scumble.families import encoding, weights
 from scumble.families.family import Family
+from scumble.families.fingerprints import fingerprints
 from scumble.hardware.device import Place, place_for
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
 from scumble.validation import previews
 
 T = TypeVar("T")
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,14 @@ class Plan:
     sets: tuple[PictureSet, ...]
     shelves: tuple[Shelf, ...]
     order: Order
+    newest: Checkpoint | None
+    """Where the run goes on."""
+
+    facts: Mapping[str, Any]
+    """Settings, base model and data, as the next start of this run will compare them."""
+
+    changed: tuple[str, ...]
+    """What differs from the start that wrote the checkpoint."""
 
     @property
     def trained_parameters(self) -> int:
@@ -111,8 +125,11 @@ class Problems:
         return None
 
 
-def prepared(job: JobSpec, base: Path) -> Plan:
-    """The plan of a job, or an ExceptionGroup of all that stands in its way."""
+def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
+    """The plan of a job, or an ExceptionGroup of all that stands in its way.
+
+    `weigh` reads the denoiser's files once to know them again; `scumble check` does without.
+    """
     all_of_it = Problems()
     attempt = all_of_it.attempt
     folder = Path(job.output_dir).expanduser() / job.name
@@ -129,6 +146,10 @@ def prepared(job: JobSpec, base: Path) -> Plan:
     gather("this job cannot run", all_of_it.found)
     assert model and network and scans and place
     sets = _sets(job, scans, model.family)
+    newest = store.newest(folder / CHECKPOINTS)
+    facts = _facts(job, model, sets, read=weigh or newest is not None)
+    changed = run_folder.changes(newest.state["facts"], facts) if newest else []
+    run_folder.refuse_fixed(changed, newest.step if newest else 0)
     shelves = tuple(shelf for one in sets for shelf in one.shelves(job.training.batch_size))
     return Plan(
         job=job,
@@ -143,7 +164,44 @@ def prepared(job: JobSpec, base: Path) -> Plan:
         sets=sets,
         shelves=shelves,
         order=Order(shelves, seed=job.training.seed),
+        newest=newest,
+        facts=facts,
+        changed=run_folder.sentences(changed, job),
     )
+
+
+def located(job: JobSpec, base: Path) -> JobSpec:
+    """The job with what it reads as absolute paths, so that it means the same everywhere."""
+    path = job.model.path
+    if not path.startswith("builtin:"):
+        path = str((base / Path(path).expanduser()).resolve())
+    data = [
+        one.model_copy(update={"folder": str((base / Path(one.folder).expanduser()).resolve())})
+        for one in job.data
+    ]
+    model = job.model.model_copy(update={"path": path})
+    return job.model_copy(update={"model": model, "data": tuple(data)})
+
+
+def _facts(
+    job: JobSpec, model: weights.Model, sets: Sequence[PictureSet], *, read: bool
+) -> dict[str, Any]:
+    """Everything that decides what a run computes; a hash where it would be long.
+
+    Without `read`, weights that were never hashed are not read for it.
+    """
+    facts = run_folder.settings(job)
+    hashes = fingerprints(model.files("denoiser"), read=read)
+    if hashes is not None:
+        facts["base_model"] = _short(sorted(hashes.values()))
+    for number, one in enumerate(sets):
+        rows = [(e.id, e.size_bytes, e.mtime_ns, e.caption) for e in one.examples]
+        facts[f"data.{number}.pictures"] = f"{len(rows)} pictures ({_short(rows)})"
+    return facts
+
+
+def _short(value: object) -> str:
+    return blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
 def _sets(job: JobSpec, scans: Sequence[Scan], family: Family) -> tuple[PictureSet, ...]:
@@ -178,6 +236,9 @@ def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
         takes = "takes guidance" if embedded else "takes no guidance"
         remedy = f"{family.flavour} is not what lies in {job.model.path}"
         raise JobError("model.flavour", f"this transformer {takes}", remedy)
+    if not embedded and job.model.guidance != 1.0:
+        problem = f"{family.name} {family.flavour} takes no guidance"
+        raise JobError("model.guidance", problem, "leave it out")
     return model
 
 

@@ -13,7 +13,7 @@ from scumble.data.library import PictureSet
 from scumble.data.scan import Scan
 from scumble.families import encoding
 from scumble.preflight import forecast
-from scumble.preflight.plan import Plan, prepared
+from scumble.preflight.plan import Plan, located, prepared
 from scumble.spec.job import JobSpec
 
 LOST = 0.2  # share of a picture's area that may be cut away before it is worth a word
@@ -67,7 +67,7 @@ class Survey:
 
 def survey(job: JobSpec, base: Path) -> Survey:
     """What `scumble check` tells."""
-    plan = prepared(job, base)
+    plan = prepared(located(job, base), base, weigh=False)
     cached, missing, cache_bytes = _cache(plan)
     free = shutil.disk_usage(_existing(plan.folder)).free
     run_bytes = forecast.run_bytes(plan)
@@ -75,6 +75,13 @@ def survey(job: JobSpec, base: Path) -> Survey:
     if cache_bytes + run_bytes > free:
         need = (cache_bytes + run_bytes) / 1e9
         warnings.append(f"The disk has {free / 1e9:.1f} GB free and about {need:.1f} are needed.")
+    size = job.training.batch_size
+    small = [shelf for shelf in plan.shelves if len(shelf.members) * shelf.passes < size]
+    if small:
+        warnings.append(f"{len(small)} sizes have fewer pictures than a batch of {size}.")
+    if plan.newest:
+        changed = "; ".join(plan.changed) or "nothing"
+        warnings.append(f"This run goes on after step {plan.newest.step}; changed: {changed}.")
     examples = plan.order.examples_per_epoch
     return Survey(
         sets=tuple(map(_set_survey, plan.sets, plan.scans)),
@@ -104,6 +111,8 @@ def _set_survey(one: PictureSet, scan: Scan) -> SetSurvey:
     enlarged = sum(buckets.enlarged(frame) for frame in one.frames)
     cut = sum(buckets.lost(frame) > LOST for frame in one.frames)
     notes = list(scan.notes)
+    if one.spec.crop == "random" and one.spec.crops == 1:
+        notes.append("each picture has one random cut for the whole run; more with `crops`")
     if enlarged:
         are = "pictures are" if enlarged > 1 else "picture is"
         notes.append(f"{enlarged} {are} smaller than trained at and will be enlarged")

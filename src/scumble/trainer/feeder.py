@@ -98,6 +98,8 @@ class Feeder:
 
     def _run(self, first: int, last: int) -> None:
         try:
+            if self.source.device.type == "cuda":
+                torch.cuda.set_device(self.source.device)  # else pinning opens a context on card 0
             for step in range(first, last + 1):
                 for fed in self.source.step(step):
                     if not self._put(fed):

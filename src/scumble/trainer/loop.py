@@ -19,6 +19,8 @@ from scumble.trainer.feeder import Fed
 from scumble.trainer.schedules import rate
 from scumble.trainer.step import Method, losses
 
+PATIENCE = 25  # skipped steps in a row after which nothing better is to be hoped for
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
@@ -55,16 +57,21 @@ class Dates:
 
 def train(parts: Parts, plan: TrainingSpec, dates: Dates, *, after: int = 0) -> Iterator[Event]:
     """Take the steps after step `after`, up to the last or until asked to stop."""
+    skipped = 0
     for step in range(after + 1, plan.steps + 1):
-        yield take_step(parts, plan, step)
-        if dates.preview(step, plan.steps):
-            yield parts.preview(step)
+        done = take_step(parts, plan, step)
+        yield done
+        skipped = 0 if done.applied else skipped + 1
+        if skipped == PATIENCE:
+            raise _hopeless(step)
         asked = parts.stop()
         if asked or dates.save(step, plan.steps):
             yield parts.save(step)
         if asked and step < plan.steps:
             yield Stopped(step=step, signal=asked)
             return
+        if dates.preview(step, plan.steps):
+            yield parts.preview(step)
 
 
 def take_step(parts: Parts, plan: TrainingSpec, step: int) -> StepDone:
@@ -110,6 +117,12 @@ def _gradients(parts: Parts, plan: TrainingSpec, step: int) -> tuple[list[Tensor
         measured.append(loss.detach())
         ids.extend(fed.batch.ids)
     return measured, ids
+
+
+def _hopeless(step: int) -> NotFinite:
+    problem = f"{PATIENCE} steps one after another gave numbers that are not finite"
+    remedy = "lower `training.learning_rate`; the last checkpoint is whole"
+    return NotFinite(f"step {step}", problem, remedy)
 
 
 def _not_finite(parts: Parts, step: int, loss: float, ids: Sequence[str]) -> NotFinite:

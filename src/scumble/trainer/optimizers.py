@@ -45,6 +45,7 @@ def checked(spec: OptimizerSpec) -> type[torch.optim.Optimizer]:
             remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
             where = f"training.optimizer.options.{option}"
             raise JobError(where, f"{spec.name} has no such option", remedy)
+    _constructed(made, spec, [nn.Parameter(torch.zeros(1))], rate=1e-4)
     return made
 
 
@@ -52,11 +53,16 @@ def made(
     spec: OptimizerSpec, parameters: Iterable[nn.Parameter], rate: float
 ) -> torch.optim.Optimizer:
     """The optimizer over these parameters; JobError for options that it refuses."""
+    return _constructed(checked(spec), spec, list(parameters), rate=rate)
+
+
+def _constructed(
+    kind: Any, spec: OptimizerSpec, parameters: list[nn.Parameter], *, rate: float
+) -> torch.optim.Optimizer:
     options = {**OPTIMIZERS[spec.name].options, **spec.options}
-    kind: Any = checked(spec)
     try:
-        return kind(list(parameters), lr=rate, **options)
-    except (TypeError, ValueError) as error:
+        return kind(parameters, lr=rate, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
         remedy = "see `scumble explain training.optimizer`"
         raise JobError("training.optimizer.options", str(error), remedy) from None
 

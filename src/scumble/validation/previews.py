@@ -134,9 +134,11 @@ def painted(
     asked: Sequence[tuple[Request, Entry]],
     folder: Path,
     about: Mapping[str, object],
+    *,
+    first: int = 0,
 ) -> Iterator[Path]:
-    """One file per request, numbered in their order."""
-    for number, (request, entry) in enumerate(asked):
+    """One file per request, numbered in their order from `first`."""
+    for number, (request, entry) in enumerate(asked, first):
         clean = latents(painter.model.family, net, painter.place, entry, request)
         file = folder / f"{number:02d}-{short(request.prompt)}.png"
         yield save(painter.paint(clean), file, {**asdict(request), **about})
