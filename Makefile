@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHON
 
-.PHONY: demo test check fix docs acceptance bench clean
+.PHONY: demo test check fix docs acceptance gpu bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/scumble train example=emoji-style
@@ -21,6 +21,9 @@ check:
 
 acceptance: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m acceptance -s
+
+gpu: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m gpu tests/gpu
 
 fix: $(VENV)/.installed
 	$(BIN)/ruff format .
