@@ -144,7 +144,7 @@ for name, act in ACTS.items():
             if dead == 0:
                 os._exit(0)
             os.waitpid(dead, 0)
-            from scumble.data.shards import HOST
+            from scumble.disk import HOST
             hidden = folder / f".step-000004.old-{dead}-{HOST}{'0' * 16}"
             (folder / "step-000004").rename(hidden)
             save(folder, 4, files(4, 0), {"turn": 0})
