@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from scumble.errors import DiskError
 STALE_SECONDS = 3600.0
 HOST = blake2b(platform.node().encode(), digest_size=4).hexdigest()
 PROCESS = secrets.token_hex(4)
+SIGNED = re.compile(r"\d+-[0-9a-f]{24}")
 
 
 @contextmanager
@@ -40,17 +42,24 @@ def claimed(folder: Path) -> Iterator[None]:
     """Have a folder to oneself; DiskError while another living process has it."""
     file = folder / ".running"
     with told(folder):
-        if file.exists():
-            signed = file.read_text()
-            if not orphaned(signed):
-                problem = f"process {signed.split('-')[0]} is at work on this run"
-                remedy = f"wait for it or stop it; if there is none, delete {file}"
-                raise DiskError(folder, problem, remedy)
-        file.write_text(signature())
+        signed = file.read_text() if file.exists() else ""
+        if SIGNED.fullmatch(signed) and not orphaned(signed):
+            raise _taken(folder, f"process {signed.split('-')[0]}", file)
+        file.unlink(missing_ok=True)  # of a dead process, or torn when it died
+        try:
+            with file.open("x") as stream:
+                stream.write(signature())
+        except FileExistsError:
+            raise _taken(folder, "another process", file) from None
     try:
         yield
     finally:
         file.unlink(missing_ok=True)
+
+
+def _taken(folder: Path, who: str, file: Path) -> DiskError:
+    remedy = f"wait for it or stop it; if there is none, delete {file}"
+    return DiskError(folder, f"{who} is at work on this run", remedy)
 
 
 def write_whole(file: Path, content: bytes) -> None:

@@ -40,7 +40,7 @@ from scumble.observers.console import Console
 from scumble.observers.grid import before_after
 from scumble.observers.journal import Journal
 from scumble.observers.report import Report
-from scumble.preflight.plan import CHECKPOINTS, Plan, located, prepared
+from scumble.preflight.plan import CHECKPOINTS, Plan, prepared
 from scumble.spec.job import JobSpec
 from scumble.spec.load import resolved
 from scumble.trainer import optimizers
@@ -70,7 +70,7 @@ def train(job: JobSpec, base: Path) -> Outcome:
     """Check, encode, train, preview, save and deliver; go on where an earlier run stopped."""
     folder = Path(job.output_dir).expanduser() / job.name
     store.clear(folder / CHECKPOINTS)
-    plan = prepared(located(job, base), base)
+    plan = prepared(job, base)
     made(plan.folder, plan.cache)
     with ExitStack() as stack:
         stack.enter_context(claimed(plan.folder))

@@ -202,7 +202,9 @@ def test_a_second_start_beside_a_living_one_is_refused(tmp_path: Path) -> None:
         pytest.raises(DiskError, match="is at work on this run"),
     ):
         trained(tmp_path, training__steps=5)
+    (tmp_path / "out/toy/.running").write_text("")  # as a kill at the wrong moment leaves it
     assert trained(tmp_path, training__steps=5).code == 0
+    assert not (tmp_path / "out/toy/.running").exists()
 
 
 def test_hopeless_skipping_ends(tmp_path: Path) -> None:

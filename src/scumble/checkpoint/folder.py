@@ -28,7 +28,7 @@ FIXED = (
 )
 """What a checkpoint cannot outlive."""
 
-FREE = ("name", "output_dir", "cache.", "model.path")
+FREE = ("name", "output_dir", "cache", "model.path")
 """Settings that say where, not what; the model is known by its weights."""
 
 Change = tuple[str, Any, Any]
@@ -61,10 +61,15 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     found = []
     for path in {**then, **now}:
         listed = any(part.isdigit() for part in path.split("."))
-        known = path in then or listed or path.startswith(FIXED)
-        if known and not path.startswith(FREE) and then.get(path) != now.get(path):
+        known = path in then or listed or _under(path, FIXED)
+        if known and not _under(path, FREE) and then.get(path) != now.get(path):
             found.append((path, then.get(path), now.get(path)))
     return found
+
+
+def _under(path: str, settings: Sequence[str]) -> bool:
+    """Whether a path is one of these settings or lies in it."""
+    return any(path == setting or path.startswith(f"{setting}.") for setting in settings)
 
 
 def refuse_fixed(changed: Sequence[Change], step: int) -> None:
@@ -76,7 +81,7 @@ def refuse_fixed(changed: Sequence[Change], step: int) -> None:
             "choose another `name`, or put it back",
         )
         for path, then, now in changed
-        if path.startswith(FIXED)
+        if _under(path, FIXED)
     ]
     if problems:
         raise ExceptionGroup("this run cannot go on", problems)

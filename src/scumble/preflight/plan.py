@@ -130,7 +130,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
 
     `weigh` reads the denoiser's files once to know them again; `scumble check` does without.
     """
-    all_of_it = Problems()
+    job, all_of_it = located(job, base), Problems()
     attempt = all_of_it.attempt
     folder = Path(job.output_dir).expanduser() / job.name
     cache = _cache_folder(job)

@@ -13,7 +13,7 @@ from scumble.data.library import PictureSet
 from scumble.data.scan import Scan
 from scumble.families import encoding
 from scumble.preflight import forecast
-from scumble.preflight.plan import Plan, located, prepared
+from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 
 LOST = 0.2  # share of a picture's area that may be cut away before it is worth a word
@@ -67,7 +67,8 @@ class Survey:
 
 def survey(job: JobSpec, base: Path) -> Survey:
     """What `scumble check` tells."""
-    plan = prepared(located(job, base), base, weigh=False)
+    plan = prepared(job, base, weigh=False)
+    job = plan.job
     cached, missing, cache_bytes = _cache(plan)
     free = shutil.disk_usage(_existing(plan.folder)).free
     run_bytes = forecast.run_bytes(plan)
