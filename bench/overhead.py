@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from scumble import families
 from scumble.adapters.attach import attach, chosen
 from scumble.data.batch import Batch
-from scumble.data.order import Order, Shelf, Unit
+from scumble.data.order import Order, Pool, Shelf, Unit
 from scumble.families import weights
 from scumble.families.family import Knobs, Scene, Told
 from scumble.hardware.blocks import Net, plain
@@ -105,18 +105,26 @@ def ours(*, thread: bool) -> Callable[[int], None]:
     latents, text, summary = dataset()
     frames = torch.zeros(BATCH, 8, dtype=torch.int64)
 
-    def read(unit: Unit) -> Batch:
+    def read(unit: Unit, step: int) -> list[Batch]:
         rows = torch.tensor([row.member for row in unit.rows])
         words = {"text": text[rows], "summary": summary[rows]}
         names = ("x",) * BATCH
-        return Batch(latents=latents[rows], words=words, frames=frames, ids=names, captions=names)
+        batch = Batch(
+            latents=latents[rows],
+            words=words,
+            frames=frames,
+            weights=torch.ones(BATCH),
+            slots=tuple(range(BATCH)),
+            ids=names,
+            captions=names,
+        )
+        return [batch]
 
     members = tuple(range(EXAMPLES))
     shelf = Shelf(dataset="x", size=(128, 128), members=members, batch=BATCH, passes=1)
     source = Source(
-        order=Order([shelf], seed=0),
+        order=Order([Pool(shelves=lambda epoch, step: (shelf,))], seed=0, units_per_step=1),
         drawer=Drawer(0, SigmoidTimes()),
-        units_per_step=1,
         read=read,
         device=CPU,
     )

@@ -21,12 +21,11 @@ import torch
 from PIL import Image
 
 from scumble import families
-from scumble.data.buckets import Frame, frame
-from scumble.data.cache import Store
-from scumble.data.library import Missing
+from scumble.data.cache import Missing, Store
+from scumble.data.sizes.frame import Frame
+from scumble.data.view import View
 from scumble.families import encoding, weights
 from scumble.hardware.device import Place
-from scumble.spec.dataset import FolderSpec
 
 PLACE = Place(torch.device("cpu"), torch.float32)
 JOB = """
@@ -87,8 +86,8 @@ def bare(model: weights.Model, files: Sequence[Path], cut: Frame, batch: int) ->
 def ours(model: weights.Model, files: Sequence[Path], cut: Frame, folder: Path) -> float:
     """Pictures per second of the same, written to a cache."""
     store = Store(folder, "bench")
-    wanted = [Missing(number.to_bytes(16), file, cut) for number, file in enumerate(files)]
-    *_, last = encoding.encode_pictures(model, PLACE, store, wanted)
+    wanted = [Missing(number.to_bytes(16), file, View(cut)) for number, file in enumerate(files)]
+    *_, last = encoding.encode_pictures(model, PLACE, store, wanted, "fp32")
     return len(files) / last.seconds
 
 
@@ -96,8 +95,8 @@ def encoders(folder: Path, pairs: int = 5, count: int = 256) -> None:
     """Print the ratio of the two loops, run in turn."""
     files = sorted((folder / "photos").iterdir())[:count]
     model = weights.opened(families.find("flux", "dev"), "builtin:tiny-flux", Path())
-    cut = frame(512, 512, FolderSpec(id="a", folder="a", resolution=128), 16)
-    batch = len(encoding.batches([Missing(bytes(16), files[0], cut)] * count)[0])
+    cut = Frame((512, 512), (128, 128), (0, 0), (128, 128))
+    batch = len(encoding.batches([Missing(bytes(16), files[0], View(cut))] * count)[0])
     rates: tuple[list[float], list[float]] = ([], [])
     for pair in range(pairs):
         rates[0].append(bare(model, files, cut, batch))

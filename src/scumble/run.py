@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,10 +14,13 @@ import torch
 
 from scumble import __version__
 from scumble.adapters.attach import Adapters, attach, chosen
+from scumble.caching import complete
 from scumble.checkpoint import export, state, store
 from scumble.checkpoint import folder as run_folder
+from scumble.data.leases import leased
 from scumble.data.library import Library
-from scumble.data.shards import sweep
+from scumble.data.manifest import samples
+from scumble.data.serving import batches
 from scumble.disk import claimed, made
 from scumble.errors import FileError, ScumbleError, leaves
 from scumble.events import (
@@ -27,12 +31,11 @@ from scumble.events import (
     Previewed,
     Resumed,
     Saved,
-    Scanned,
     Started,
     Stopped,
     Warned,
 )
-from scumble.families import encoding, weights
+from scumble.families import weights
 from scumble.families.family import Entry, Knobs
 from scumble.families.fingerprints import fingerprints
 from scumble.hardware.blocks import Net, run_for
@@ -74,12 +77,13 @@ def train(job: JobSpec, base: Path) -> Outcome:
     made(plan.folder, plan.cache)
     with ExitStack() as stack:
         stack.enter_context(claimed(plan.folder))
+        stack.enter_context(leased(plan.cache, plan.shelves()))
         signals = stack.enter_context(Signals())
         console = Console()
         stack.callback(console.close)
         tell = telling([Journal(plan.folder), console, Report(plan.folder)])
         try:
-            return _train(plan, tell, signals)
+            return _train(*complete(job, base, plan, tell), tell, signals)
         except KeyboardInterrupt:
             tell(Warned(text=AT_ONCE))
             return Outcome(INTERRUPTED)
@@ -104,15 +108,12 @@ def telling(observers: Sequence[Tell]) -> Tell:
     return tell
 
 
-def _train(plan: Plan, tell: Tell, signals: Signals) -> Outcome:
+def _train(plan: Plan, library: Library, tell: Tell, signals: Signals) -> Outcome:
     job, start = plan.job, perf_counter()
     steps, newest = job.training.steps, plan.newest
     after = newest.step if newest else 0
-    for one, scan in zip(plan.sets, plan.scans, strict=True):
-        tell(Scanned(dataset=one.spec.id, funnel=scan.funnel | {"in a bucket": len(one.frames)}))
-    library = encoded(plan, tell)
     run_folder.write_job(plan.folder, resolved(job))
-    run_folder.write_manifest(plan.folder, _facts(plan), list(library.samples()))
+    run_folder.write_manifest(plan.folder, _facts(plan), list(samples(library)))
     with library:
         asked = _asked(plan, library)  # before the feeder: a reader serves one thread
         feeder = Feeder(source(plan, library), first=after + 1, last=steps)
@@ -136,30 +137,12 @@ def _train(plan: Plan, tell: Tell, signals: Signals) -> Outcome:
     return Outcome(0, tuple(file for file in files if file is not None and file.exists()))
 
 
-def encoded(plan: Plan, tell: Tell) -> Library:
-    """The plan's examples, every entry that a run will ask for in the cache."""
-    sweep(plan.cache / "texts")
-    sweep(plan.cache / "pictures")
-    recipes = encoding.recipes(plan.model, plan.place, plan.tokens, read=True)
-    assert recipes is not None
-    library = plan.library(recipes, plan.sources(read=True))
-    missing = library.missing_texts(plan.texts())
-    for event in encoding.encode_texts(plan.model, plan.place, library.texts, missing, plan.tokens):
-        tell(event)
-    for name, pictures in library.missing_pictures().items():
-        shelf = library.pictures[name]
-        for event in encoding.encode_pictures(plan.model, plan.place, shelf, pictures):
-            tell(event)
-    return library
-
-
 def source(plan: Plan, library: Library) -> Source:
     """Where the run's units come from."""
     return Source(
         order=plan.order,
         drawer=Drawer(plan.job.training.seed, plan.job.objective.times),
-        units_per_step=plan.job.training.units_per_step,
-        read=library.batch,
+        read=partial(batches, library),
         device=plan.place.device,
     )
 
@@ -272,8 +255,8 @@ def _opening(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
         device=str(place.device),
         precision=place.precision,
         trained_parameters=plan.trained_parameters,
-        examples=plan.order.examples_per_epoch,
-        steps_per_epoch=plan.order.units_per_epoch / job.training.units_per_step,
+        examples=plan.examples_per_epoch,
+        steps_per_epoch=plan.steps_per_epoch,
     )
     there = len(list(_samples(plan, after).glob("*.png")))
     due = dates.previews > 0 and (after == 0 or dates.preview(after, job.training.steps))

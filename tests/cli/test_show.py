@@ -22,7 +22,7 @@ def test_a_survey_is_told_in_human_units(capsys: pytest.CaptureFixture[str]) -> 
         funnel={"found": 12, "readable": 11},
         buckets={"512x384": 9, "512x512": 2},
         captions=11,
-        passes=2,
+        passes="2",
         notes=("3 pictures are smaller than they are trained at",),
     )
     seen = Survey(

@@ -42,7 +42,7 @@ def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:
     os.utime(tmp_path / "a.png", ns=(1, 1234567890123456700))
     (one,) = found(tmp_path)
     assert (one.size_bytes, one.mtime_ns) == (5, 1234567890123456700)
-    assert one.path == tmp_path / "a.png"
+    assert one.file == tmp_path / "a.png"
 
 
 def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:
@@ -71,6 +71,47 @@ def test_names_that_differ_in_the_ending_are_both_used_and_told(tmp_path: Path) 
     put(tmp_path, "cat.jpg", "cat.png", "a/cat.png", "dog.png", "dog.2.png")
     assert len(ids(tmp_path)) == 5
     assert namesakes(found(tmp_path)) == [("cat.jpg", "cat.png")]
+
+
+def test_a_folder_alone_is_looked_at_without_its_subfolders(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "sub/b.png", "sub/c.heic")
+    shallow = listing(tmp_path, subfolders=False)
+    assert [one.id for one in shallow.pictures] == ["a.png"]
+    assert shallow.unsupported == {}
+
+
+def test_each_picture_is_told_with_its_text(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "a.txt", "b.2.png", "b.2.txt", "b.txt", "s/a.png", "c.png", "C.txt")
+    put(tmp_path, "d.png", "d.caption", "e.png", "e.png.txt", "f.png", ".f.txt", "g.txt")
+    (tmp_path / "s" / "a.txt").write_bytes(b"four")
+    os.utime(tmp_path / "s" / "a.txt", ns=(1, 77))
+    beside = {one.id: one.beside for one in listing(tmp_path, text_ending=".txt").pictures}
+    told = {id: text.file for id, text in beside.items() if text is not None}
+    assert told == {
+        "a.png": tmp_path / "a.txt",
+        "b.2.png": tmp_path / "b.2.txt",
+        "s/a.png": tmp_path / "s" / "a.txt",
+    }
+    text = beside["s/a.png"]
+    assert text is not None
+    assert (text.size_bytes, text.mtime_ns) == (4, 77)
+    assert all(one.beside is None for one in found(tmp_path))
+
+
+def test_texts_may_end_as_the_job_says_and_in_large_letters(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "a.TXT", "b.png", "b.txt", "b.TXT", "c.png", "c.tags.txt")
+
+    def texts(ending: str) -> list[str]:
+        pictures = listing(tmp_path, text_ending=ending).pictures
+        return [Path(str(one.beside.file)).name for one in pictures if one.beside is not None]
+
+    assert texts(".txt") == ["a.TXT", "b.txt"]
+    assert texts(".tags.txt") == ["c.tags.txt"]
+
+
+def test_a_folder_named_like_a_text_is_none(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "a.txt/b.png")
+    assert [one.beside for one in listing(tmp_path, text_ending=".txt").pictures] == [None, None]
 
 
 def test_a_missing_folder_is_told_with_the_one_that_may_be_meant(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from PIL import Image, PngImagePlugin
 from PIL.Image import Resampling, Transpose
 
 from scumble.data import images
-from scumble.data.buckets import Frame
 from scumble.data.images import header, pixels
+from scumble.data.sizes.frame import Frame
+from scumble.data.view import View
 from scumble.errors import FileError
 
 TURNS = (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM)
@@ -35,9 +36,9 @@ def smooth(height: int, width: int) -> np.ndarray:
     return (127 + 120 * waves).astype(np.uint8)
 
 
-def whole(height: int, width: int) -> Frame:
+def whole(height: int, width: int) -> View:
     """Nothing resized, nothing cut."""
-    return Frame((height, width), (height, width), (0, 0), (height, width))
+    return View(Frame((height, width), (height, width), (0, 0), (height, width)))
 
 
 def saved(path: Path, picture: np.ndarray | Image.Image, **options: Any) -> Path:
@@ -87,9 +88,9 @@ def test_a_png_held_in_any_way_is_the_upright_picture(tmp_path: Path, orientatio
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_any_way_of_holding_gives_the_same_after_resizing(tmp_path: Path, orientation: int) -> None:
-    frame = Frame((48, 80), (32, 53), (0, 10), (32, 32))
-    upright = pixels(turned(tmp_path / "up.png", noise(), 1), frame)
-    assert np.array_equal(pixels(turned(tmp_path / "a.png", noise(), orientation), frame), upright)
+    view = View(Frame((48, 80), (32, 53), (0, 10), (32, 32)))
+    upright = pixels(turned(tmp_path / "up.png", noise(), 1), view)
+    assert np.array_equal(pixels(turned(tmp_path / "a.png", noise(), orientation), view), upright)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "webp", "tif", "avif"])
@@ -109,11 +110,11 @@ def test_a_large_jpeg_is_halved_while_decoding_and_still_upright(
     tmp_path: Path, orientation: int
 ) -> None:
     path = turned(tmp_path / "a.jpg", smooth(640, 960), orientation, quality=95)
-    frame = Frame((640, 960), (96, 144), (0, 24), (96, 96))
+    view = View(Frame((640, 960), (96, 144), (0, 24), (96, 96)))
     exact = Image.fromarray(smooth(640, 960)).resize((144, 96), Resampling.LANCZOS)
-    off = pixels(path, frame).astype(int) - np.asarray(exact)[:, 24:120]
+    off = pixels(path, view).astype(int) - np.asarray(exact)[:, 24:120]
     assert np.abs(off).mean() < 1.5
-    assert np.array_equal(pixels(path, frame), pixels(path, frame))
+    assert np.array_equal(pixels(path, view), pixels(path, view))
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -250,13 +251,15 @@ def test_a_still_picture_needs_no_note(tmp_path: Path) -> None:
 
 def test_a_picture_at_its_size_is_only_cut(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", noise())
-    got = pixels(path, Frame((48, 80), (48, 80), (3, 5), (32, 64)))
+    got = pixels(path, View(Frame((48, 80), (48, 80), (3, 5), (32, 64))))
     assert np.array_equal(got, noise()[3:35, 5:69])
     assert got.flags.writeable
 
 
 def test_other_sizes_are_resampled_and_then_cut(tmp_path: Path) -> None:
-    got = pixels(saved(tmp_path / "a.png", noise()), Frame((48, 80), (24, 40), (0, 8), (24, 24)))
+    got = pixels(
+        saved(tmp_path / "a.png", noise()), View(Frame((48, 80), (24, 40), (0, 8), (24, 24)))
+    )
     exact = Image.fromarray(noise()).resize((40, 24), Resampling.LANCZOS)
     assert np.array_equal(got, np.asarray(exact)[:, 8:32])
 
@@ -393,4 +396,4 @@ def test_a_forbidden_file_is_told(tmp_path: Path) -> None:
 
 def test_every_problem_has_a_remedy() -> None:
     told = {images.EMPTY, images.CLOSED, images.FOREIGN, images.CUT_SHORT, images.TOO_LARGE}
-    assert images.REMEDIES.keys() == told | {images.ODD}
+    assert images.REMEDIES.keys() == told | {images.ODD, images.DAMAGED}

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from scumble.data.buckets import Frame
+from scumble.caching import encoded
 from scumble.data.cache import Store, picture_key, recipe, text_key, value
+from scumble.data.serving import batches
+from scumble.data.sizes.frame import Frame
+from scumble.data.view import View
 from scumble.events import Encoded, Event, Warned
 from scumble.preflight.plan import prepared
-from scumble.run import encoded, source
+from scumble.run import source
 from tests.toys import job, pictures
 
 FRAME = Frame((64, 96), (32, 48), (0, 8), (32, 32))
@@ -23,11 +26,13 @@ def made(root: Path, **changes) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def tell(event: Event) -> None:
-        if isinstance(event, Warned):
-            counts["warnings"] += 1
-            return
-        assert isinstance(event, Encoded)
-        counts[event.kind] = max(counts[event.kind], event.total)
+        match event:
+            case Warned():
+                counts["warnings"] += 1
+            case Encoded():
+                counts[event.kind] = max(counts[event.kind], event.total)
+            case _:
+                raise AssertionError(event)
 
     with encoded(prepared(job(root, **changes), root), tell):
         return counts
@@ -46,9 +51,11 @@ def test_pictures_with_one_caption_share_one_text(tmp_path: Path) -> None:
 
 def test_a_changed_crop_reads_no_text_again(tmp_path: Path) -> None:
     pictures(tmp_path / "square", [(96, 64)] * 4)
-    assert made(tmp_path, data=one_set(tmp_path, crop="none")) == {"pictures": 4, "texts": 4}
-    assert made(tmp_path, data=one_set(tmp_path, aspects=["1:1"])) == {"pictures": 4}
-    assert made(tmp_path, data=one_set(tmp_path, crop="none")) == {}
+    whole = one_set(tmp_path, sizing={"kind": "shapes", "crop": "none"})
+    square = one_set(tmp_path, sizing={"kind": "shapes", "aspects": ["1:1"]})
+    assert made(tmp_path, data=whole) == {"pictures": 4, "texts": 4}
+    assert made(tmp_path, data=square) == {"pictures": 4}
+    assert made(tmp_path, data=whole) == {}
 
 
 def test_a_touched_picture_and_a_new_caption_cost_one_entry_each(tmp_path: Path) -> None:
@@ -78,7 +85,8 @@ def test_texts_that_are_cut_are_counted(tmp_path: Path) -> None:
 
 def test_random_crops_are_kept_side_by_side_and_the_order_picks(tmp_path: Path) -> None:
     pictures(tmp_path / "square", [(96, 64)] * 3)
-    data = one_set(tmp_path, crop="random", crops=3, aspects=["1:1"], repeats=8)
+    random = {"kind": "shapes", "crop": "random", "aspects": ["1:1"]}
+    data = one_set(tmp_path, sizing=random, variants=3, repeats=8)
     counts = made(tmp_path, data=data)
     assert counts["texts"] == 3 and 6 < counts["pictures"] <= 9, "equal cuts are kept once"
     plan = prepared(job(tmp_path, data=data), tmp_path)
@@ -100,10 +108,10 @@ def test_captions_are_dropped_at_their_rate_and_come_back_the_same(tmp_path: Pat
     with encoded(plan, lambda event: None) as library:
         told = [
             text
-            for number in range(plan.order.units_per_epoch)
-            for text in library.batch(plan.order.unit(number)).captions
+            for number in range(plan.order.units_in_epoch(0))
+            for text in batches(library, plan.order.unit(number), 1)[0].captions
         ]
-        again = library.batch(plan.order.unit(0)).captions
+        again = batches(library, plan.order.unit(0), 1)[0].captions
     assert len(told) == 200 and 0.3 < told.count("") / 200 < 0.5
     assert again == tuple(told[: len(again)])
 
@@ -112,11 +120,13 @@ def test_every_part_of_a_key_alone_makes_another_key() -> None:
     base = recipe("picture", "flux", "fp32")
     other = Frame((64, 96), (32, 48), (0, 9), (32, 32))
     keys = [
-        picture_key(base, "ab" * 16, FRAME),
-        picture_key(recipe("picture", "flux", "bf16"), "ab" * 16, FRAME),
-        picture_key(recipe("picture", "fluxf", "p32"), "ab" * 16, FRAME),
-        picture_key(base, "ac" * 16, FRAME),
-        picture_key(base, "ab" * 16, other),
+        picture_key(base, "ab" * 16, View(FRAME)),
+        picture_key(recipe("picture", "flux", "bf16"), "ab" * 16, View(FRAME)),
+        picture_key(recipe("picture", "fluxf", "p32"), "ab" * 16, View(FRAME)),
+        picture_key(base, "ac" * 16, View(FRAME)),
+        picture_key(base, "ab" * 16, View(other)),
+        picture_key(base, "ab" * 16, View(FRAME, "area")),
+        picture_key(base, "ab" * 16, View(FRAME, flipped=True)),
         text_key(base, "a cat"),
         text_key(base, "a cat "),
     ]

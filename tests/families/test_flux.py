@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,43 @@ def test_velocity_is_the_published_transformers(toy, size: tuple[int, int]) -> N
         )[0]
         theirs = FluxPipeline._unpack_latents(tokens, height * 8, width * 8, 8)
     assert ours.std() > 0.1
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("sizes", [[], [(8, 12)], [(8, 12), (4, 6), (10, 4)]], ids=str)
+def test_kontext_is_the_published_transformer_with_references(
+    tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
+    from diffusers import FluxKontextPipeline, FluxTransformer2DModel
+
+    write_tiny_flux(tmp_path, {})
+    family, make = families.find("flux", "kontext"), torch.Generator().manual_seed(0)
+    noisy, times = torch.randn(2, 16, 8, 6, generator=make), torch.tensor([0.3, 0.9])
+    references = tuple(torch.randn(2, 16, *size, generator=make) for size in sizes)
+    told = replace(told_of(family, 2), references=references)
+    published = FluxTransformer2DModel.from_pretrained(tmp_path / "transformer")
+    every = [noisy, *references]
+    ids = [
+        FluxKontextPipeline._prepare_latent_image_ids(2, h // 2, w // 2, CPU, torch.float32)
+        for h, w in (one.shape[-2:] for one in every)
+    ]
+    for one, (top, left) in zip(ids[1:], [(0, 0), (4, 0), (0, 6)], strict=False):
+        one += torch.tensor([1, top, left])
+    with torch.no_grad():
+        ours = family.predict(net_of(family, tmp_path), noisy, times, told)
+        tokens = published(
+            hidden_states=torch.cat(
+                [FluxKontextPipeline._pack_latents(one, 2, 16, *one.shape[-2:]) for one in every], 1
+            ),
+            timestep=times,
+            guidance=told.values["guidance"],
+            pooled_projections=told.values["summary"],
+            encoder_hidden_states=told.values["text"],
+            txt_ids=torch.zeros(24, 3),
+            img_ids=torch.cat(ids),
+            return_dict=False,
+        )[0]
+        theirs = FluxKontextPipeline._unpack_latents(tokens[:, : 4 * 3], 64, 48, 8)
     assert (ours - theirs).abs().max() < 1e-5
 
 

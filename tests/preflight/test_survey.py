@@ -46,7 +46,8 @@ def test_looking_leaves_nothing_but_the_ledger(tmp_path: Path) -> None:
 
 def test_enlarged_and_cut_pictures_are_noted(tmp_path: Path) -> None:
     pictures(tmp_path / "odd", [(16, 16), (96, 32)])
-    data = [{"id": "odd", "folder": "odd", "resolution": 32, "aspects": ["1:1"]}]
+    square = {"kind": "shapes", "aspects": ["1:1"]}
+    data = [{"id": "odd", "folder": "odd", "resolution": 32, "sizing": square}]
     notes = " ".join(survey(job(tmp_path, data=data), tmp_path).sets[0].notes)
     assert "1 picture is smaller" in notes and "1 picture loses more than 20%" in notes
 

@@ -18,8 +18,8 @@ def test_every_setting_says_what_it_is_for() -> None:
     assert [row.path for row in rows() if not row.help] == []
 
 
-def test_no_two_settings_share_a_path() -> None:
-    paths = [row.path for row in rows()]
+def test_no_two_settings_share_a_path_unless_they_are_of_different_kinds() -> None:
+    paths = [(row.path, row.when) for row in rows()]
     assert len(paths) == len(set(paths))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from scumble.errors import JobError
 from scumble.spec.adapter import LoraSpec
-from scumble.spec.dataset import FolderSpec
+from scumble.spec.dataset import DatasetSpec
 from scumble.spec.document import Format
 from scumble.spec.job import JobSpec
 from scumble.spec.load import read_job, resolved
@@ -157,7 +157,7 @@ def test_a_single_set_without_its_list_is_told_to_be_one() -> None:
 
 
 def test_bad_entries_do_not_make_their_list_too_short() -> None:
-    assert "data.0.crop=center: must be `centre`" in told_once(JOB, "data.0.crop=center")
+    assert "data.0.short=full: must be `keep`" in told_once(JOB, "data.0.short=full")
 
 
 def test_json_problems_have_lines_too() -> None:
@@ -310,7 +310,7 @@ def any_job(dice: random.Random) -> JobSpec:
         return dice.choice(choices)
 
     sets = tuple(
-        FolderSpec(
+        DatasetSpec(
             id=f"{dice.choice(['1e4', 'null', 'cat', '007', 'a.b'])}{number}",
             folder=dice.choice(TEXTS),
             repeats=dice.randint(1, 9),

@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from scumble.caching import encoded
 from scumble.disk import claimed
 from scumble.errors import DiskError, NotFinite
 from scumble.families import weights
 from scumble.preflight.plan import prepared
-from scumble.run import encoded, source
+from scumble.run import source
 from scumble.trainer import loop
 from tests.toys import checkpoint, job, journal, trained
 
@@ -255,5 +256,5 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     }
     manifest = json.loads((folder / "manifest.json").read_text())
     assert len(manifest["samples"]) == 8
-    assert manifest["samples"][0]["caption"] == "picture 0 of square"
+    assert manifest["samples"][0]["captions"] == ["picture 0 of square"]
     assert all(str(tmp_path) not in part for part in json.dumps(manifest).split('"'))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from scumble import __version__
-from scumble.cli import tools
+from scumble.cli import cache, data, tools
 from scumble.errors import ScumbleError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
 examples_app = typer.Typer(no_args_is_help=True, help="Jobs that come with the program.")
 app.add_typer(examples_app, name="examples")
 app.add_typer(tools.adapter, name="adapter")
+app.add_typer(data.data, name="data")
+app.add_typer(cache.cache, name="cache")
 
 Job = Annotated[str, typer.Argument(metavar="JOB", help="A job file, or example=NAME.")]
 Overrides = Annotated[

@@ -11,7 +11,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-OPTIONAL = {"peft": "lets diffusers load adapters, for a second opinion on them"}
+OPTIONAL = {
+    "peft": "lets diffusers load adapters, for a second opinion on them",
+    "s3fs": "reads pictures from buckets",
+    "datasets": "reads Hugging Face datasets",
+    "pyarrow": "reads Parquet tables",
+    "opencv-python-headless": "edges as references, and masks without a model",
+}
 LITTLE_DISK = 20e9  # bytes; a 12-billion model with its encoders and a cache takes more
 
 

@@ -76,7 +76,7 @@ def _set(one: "SetSurvey") -> None:
         ("  pictures", funnel),
         ("  trained at", ", ".join(sizes[:MOST_BUCKETS] + more)),
         ("  captions", f"{one.captions:,} different"),
-        ("  seen", f"{one.passes} times in an epoch" if one.passes != 1 else "once in an epoch"),
+        ("  seen", _passes(one.passes)),
     ]
     table([*rows, *(("  note", note) for note in one.notes)])
 
@@ -130,3 +130,9 @@ def findings(found: "Iterable[Finding]") -> None:
         line(f"{MARKS[one.state]}{one.name}: {one.words}")
         if one.remedy:
             line(f"         {one.remedy}")
+
+
+def _passes(told: str) -> str:
+    if told == "1":
+        return "once in an epoch"
+    return f"{told} times in an epoch" if told.isdecimal() else told

@@ -6,13 +6,14 @@ The index is made anew from the shards' own columns at every start: there is no 
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from math import prod
-from os import fstat
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -41,7 +42,9 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Columns:
+class Columns:
+    """What a shard says of its entries, in their order."""
+
     path: Path
     fields: tuple[tuple[str, str], ...]
     starts: np.ndarray
@@ -53,7 +56,7 @@ class _Columns:
 class Index:
     """Every key of one kind that a folder holds. Memory: about 70 bytes an entry."""
 
-    def __init__(self, shards: Sequence[_Columns], broken: Sequence[Path]) -> None:
+    def __init__(self, shards: Sequence[Columns], broken: Sequence[Path]) -> None:
         self.broken = tuple(broken)
         """Files with the name of a shard that do not open; what they held counts as missing."""
         self._shards = tuple(shards)
@@ -72,11 +75,11 @@ class Index:
 
         Of equal keys the one in the first shard by name is taken.
         """
-        shards: list[_Columns] = []
+        shards: list[Columns] = []
         broken: list[Path] = []
         for path in sorted(folder.glob(f"{kind}-{'[0-9a-f]' * 16}.safetensors")):
             try:
-                shards.append(_columns(path))
+                shards.append(columns(path))
             except NOT_OURS:
                 broken.append(path)
         return cls(shards, broken)
@@ -113,7 +116,11 @@ class Index:
 
 
 class Reader:
-    """Reads entries, each checked against its sum. One reader for each thread; to be closed."""
+    """Reads entries, each checked against its sum. One reader for each thread; to be closed.
+
+    A shard's time of change is set to now when it is opened: that is how it is known which were
+    not used for long.
+    """
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -185,12 +192,17 @@ class Reader:
             if len(self._files) >= OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
             self._files[path] = FileIO(path)
+            with suppress(OSError):  # another user's shard can be read all the same
+                os.utime(path)
         self._files.move_to_end(path)
         return self._files[path]
 
 
-def _columns(path: Path) -> _Columns:
-    """The columns of a shard that is, to the byte, as long and as laid out as we write it."""
+def columns(path: Path) -> Columns:
+    """The columns of a shard that is, to the byte, as long and as laid out as we write it.
+
+    Raises one of NOT_OURS for any other file.
+    """
     with path.open("rb") as file:
         front = file.read(HEADER_BYTES)
         table = json.loads(front[8:])
@@ -203,7 +215,7 @@ def _columns(path: Path) -> _Columns:
             min(body_bytes, count) >= 0
             and {dtype for _, dtype in fields} <= DTYPES.keys()
             and front == header(fields, entries=count, body_bytes=body_bytes)
-            and fstat(file.fileno()).st_size == HEADER_BYTES + body_bytes + sum(sizes)
+            and os.fstat(file.fileno()).st_size == HEADER_BYTES + body_bytes + sum(sizes)
         )
         if not whole:
             raise ValueError(path)
@@ -212,7 +224,7 @@ def _columns(path: Path) -> _Columns:
     edges = np.frombuffer(starts, "<i8")
     if edges[0] != 0 or edges[-1] > body_bytes or (np.diff(edges) < 0).any():
         raise ValueError(path)
-    return _Columns(
+    return Columns(
         path=path,
         fields=fields,
         starts=edges,

@@ -1,30 +1,30 @@
-"""What is remembered of the files of one set between runs, so that they are read only once.
+"""What is remembered of the files of one collection between runs, so that they are read only once.
 
 A remembered file counts only while its size and time are what they were. The ledger is a JSON
 file of columns; it may be deleted at any time, and costs a scan.
 """
 
+from __future__ import annotations
+
 import json
-import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, replace
-from hashlib import blake2b, file_digest
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import PIL
 
 from scumble import disk
-from scumble.data.example import Example
-from scumble.errors import FileError
+from scumble.data.sources.record import Where
 
-FORMAT = "scumble ledger 1"
-COLUMNS = ("id", "size_bytes", "mtime_ns", "width", "height", "note", "problem", "source")
+FORMAT = "scumble ledger 2"
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a file that is not there, torn or of another release can raise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is known of one file; the fields follow COLUMNS, without the id."""
+class Row(NamedTuple):
+    """What is known of one picture."""
 
     size_bytes: int
     mtime_ns: int
@@ -35,77 +35,85 @@ class Row:
     source: str | None = None
     """Hash of the file's bytes, once someone asked for it."""
 
-    def is_of(self, size_bytes: int, mtime_ns: int) -> bool:
-        """Whether the row speaks of the file as it is now."""
-        return (self.size_bytes, self.mtime_ns) == (size_bytes, mtime_ns)
+
+class Text(NamedTuple):
+    """What is known of the text file beside a picture."""
+
+    size_bytes: int
+    mtime_ns: int
+    content: str | None
+    """As it stands there; None if it cannot be read."""
+
+    problem: str | None = None
+    """Of the picture, as the rest of a sentence about it."""
 
 
-Ledger = dict[str, Row]
-"""Rows by the id of the picture."""
+Kind = TypeVar("Kind", Row, Text)
 
 
-def at(cache: Path, dataset: str, folder: Path) -> Path:
-    """Where the ledger of that set is kept; `folder` is absolute."""
-    place = blake2b(os.fsencode(folder), digest_size=8).hexdigest()
-    return cache / "ledgers" / f"{dataset}-{place}.json"
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Rows by the id of the picture."""
+
+    pictures: Mapping[str, Row] = field(default_factory=dict[str, Row])
+    texts: Mapping[str, Text] = field(default_factory=dict[str, Text])
+
+
+def at(cache: Path, where: Where, root: str, part: str = "") -> Path:
+    """Where the ledger of that collection is kept; `root` is what its listing calls itself.
+
+    Another column or another `part` of its pictures is another collection.
+    """
+    source = "" if where.source is None else where.source.model_dump_json()
+    told = "\0".join((root, source, part))
+    place = blake2b(told.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return cache / "ledgers" / f"{where.id}-{place}.json"
 
 
 def read(file: Path) -> Ledger:
-    """The rows of a ledger; none if there is no such file or it is not one of ours.
+    """What was written there; nothing if there is no such file or it is not one of ours.
 
     Problems that another release of Pillow had are forgotten: this one may have learnt to read.
     """
     try:
         told = json.loads(file.read_bytes())
         if told["format"] != FORMAT:
-            return {}
-        rows = zip(*(told[column] for column in COLUMNS), strict=True)
-        ledger = {id: Row(*values) for id, *values in rows}
+            return Ledger()
+        pictures = _rows(told["pictures"], Row)
+        texts = _rows(told["texts"], Text)
         current = told["pillow"] == PIL.__version__
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return ledger if current else {id: row for id, row in ledger.items() if row.problem is None}
+    except BROKEN:
+        return Ledger()
+    if not current:
+        pictures = {id: row for id, row in pictures.items() if row.problem is None}
+    return Ledger(pictures, texts)
 
 
-def write(file: Path, ledger: Mapping[str, Row]) -> None:
+def write(file: Path, ledger: Ledger) -> None:
     """Put the ledger there whole or not at all; DiskError if the disk will not have it."""
-    rows = [(id, *astuple(row)) for id, row in ledger.items()]
-    columns = {name: [row[place] for row in rows] for place, name in enumerate(COLUMNS)}
-    told = {"format": FORMAT, "pillow": PIL.__version__} | columns
+    told = {
+        "format": FORMAT,
+        "pillow": PIL.__version__,
+        "pictures": _columns(ledger.pictures, Row._fields),
+        "texts": _columns(ledger.texts, Text._fields),
+    }
     disk.write_whole(file, json.dumps(told, separators=(",", ":")).encode("ascii"))
 
 
-def hashes(ledger: Mapping[str, Row], examples: Sequence[Example]) -> Ledger:
-    """The ledger with the source hash of each of these examples of one set in it.
-
-    Only files whose hash is not known are read. FileError if a file is no longer the one that
-    was scanned: its hash would stand for a picture of another size.
-    """
-    rows = {example.id: _row(ledger, example) for example in examples}
-    missing = [example for example in examples if rows[example.id].source is None]
-    with ThreadPoolExecutor() as pool:
-        for example, source in zip(missing, pool.map(_hashed, missing), strict=True):
-            rows[example.id] = replace(rows[example.id], source=source)
-    return {**ledger, **rows}
+def spoil(file: Path, ids: Iterable[str], problem: str) -> None:
+    """Remember of these pictures, as long as they stay what they are, that they have a problem."""
+    known = read(file)
+    rows = {id: known.pictures[id]._replace(problem=problem) for id in ids if id in known.pictures}
+    write(file, Ledger({**known.pictures, **rows}, known.texts))
 
 
-def _row(ledger: Mapping[str, Row], example: Example) -> Row:
-    """What is remembered of an example, or what little it says itself."""
-    row = ledger.get(example.id)
-    if row is not None and row.is_of(example.size_bytes, example.mtime_ns):
-        return row
-    return Row(example.size_bytes, example.mtime_ns, example.width, example.height)
+def _rows(columns: Mapping[str, list[Any]], kind: type[Kind]) -> dict[str, Kind]:
+    values = zip(*(columns[name] for name in kind._fields), strict=True)
+    return dict(zip(columns["id"], map(kind._make, values), strict=True))
 
 
-def _hashed(example: Example) -> str:
-    """The hash of the file's bytes, made sure to be those that were scanned."""
-    try:
-        with example.path.open("rb") as stream:
-            digest = file_digest(stream, lambda: blake2b(digest_size=16)).hexdigest()
-            status = os.fstat(stream.fileno())
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-        raise FileError(example.path, problem, "put it back, or start again without it") from error
-    if (status.st_size, status.st_mtime_ns) != (example.size_bytes, example.mtime_ns):
-        raise FileError(example.path, "has changed since it was looked at", "start again")
-    return digest
+def _columns(
+    rows: Mapping[str, Row] | Mapping[str, Text], fields: Sequence[str]
+) -> dict[str, list[Any]]:
+    columns = list(zip(*rows.values(), strict=True)) or [()] * len(fields)
+    return {"id": list(rows)} | dict(zip(fields, map(list, columns), strict=True))

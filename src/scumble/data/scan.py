@@ -1,229 +1,256 @@
-"""Which pictures of a set can be learnt from, and what became of every other one.
+"""Which examples a set has, and what became of every picture that is in none of them."""
 
-Headers are read in parallel, and only those of files that the ledger does not know.
-"""
+from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import gc
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from scumble.data import captions, images, ledger
+from scumble.data import sieve
+from scumble.data.captions.reading import alternatives, kind
+from scumble.data.collection import Collection, collected
+from scumble.data.companions import (
+    Companions,
+    Pairing,
+    companions,
+    mask_place,
+    reference_place,
+    where,
+)
+from scumble.data.duplicates import told
 from scumble.data.example import Example
-from scumble.data.ledger import Ledger, Row
-from scumble.data.sources.folder import ENDINGS, Found, Listing, listing, namesakes
+from scumble.data.joining import Joined, joined
+from scumble.data.pairs.names import shared_words
+from scumble.data.sources.folder import ENDINGS
+from scumble.data.telling import Bad, counted, grouped, noted
 from scumble.errors import FileError, ScumbleError
-from scumble.spec.dataset import FolderSpec
-
-NAMED = 3
-"""So many pictures are named in a message; the rest are counted."""
-
-CAPTIONLESS = "has no caption"
-CAPTION_REMEDIES = {
-    "textfile": "put NAME.txt beside each",
-    "filename": "put words into the names",
-    "prompt": "write something in `prompt`",
-}
-PLURALS = {"is": "are", "has": "have", "shares": "share"}
-"""The first words of all that is said of a picture, for when there are many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A picture that is there but cannot be learnt from."""
-
-    path: Path
-    reason: str
-    """The rest of a sentence about it, the same for all pictures with this fault."""
-
-    remedy: str
+from scumble.spec.dataset import DatasetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
     """All that is known of a set before a picture is decoded."""
 
-    folder: Path
-    """Absolute."""
+    root: str
+    """The folder, the bucket, the table."""
 
     examples: tuple[Example, ...]
     """What can be learnt from, sorted by id."""
 
     funnel: dict[str, int]
-    """Pictures left after each stage, in order: found, readable, large enough, captioned."""
+    """Pictures left after each stage, in order: found, readable, (different,) large enough,
+    aspect ok, captioned, paired (, within `limit`)."""
 
     bad: tuple[Bad, ...]
+    """Pictures that are in no example: faults, and what the job asked for."""
+
     notes: tuple[str, ...]
+    pairings: tuple[Pairing, ...]
+    """Of the references, then the masks, that lie in places of their own."""
+
+    ledgers: Mapping[str, Path | None]
+    """What is remembered of each collection: the set, `SET.REFERENCE`, `SET.mask`."""
 
 
-def scanned(spec: FolderSpec, base: Path, cache: Path | None) -> Scan:
-    """Look at a set, whose folder is relative to `base`, and remember it in the cache folder.
+def scanned(spec: DatasetSpec, base: Path, cache: Path | None, *, seed: int = 0) -> Scan:
+    """Look at a set, whose paths are relative to `base`, and remember it in the cache folder.
 
-    FileError if the folder cannot be walked, DiskError if the ledger cannot be written.
+    ScumbleError if a place cannot be reached, DiskError if a ledger cannot be written.
     """
-    folder = (base / Path(spec.folder).expanduser()).resolve()
-    listed = listing(folder)
-    rows = _remembered(listed, ledger.at(cache, spec.id, folder) if cache else None)
-    bad = [
-        Bad(one.path, problem, images.REMEDIES[problem])
-        for one in listed.pictures
-        if (problem := rows[one.id].problem) is not None
-    ]
-    readable = [one for one in listed.pictures if rows[one.id].problem is None]
-    large = [one for one in readable if _shorter_side(rows[one.id]) >= spec.minimum_side]
-    small = [one.id for one in readable if _shorter_side(rows[one.id]) < spec.minimum_side]
-    examples, captionless = _captioned(spec, large, rows)
-    bad += captionless
-    notes = _notes_on_files(spec, listed) + _notes_on_pictures(large, rows)
-    if small:
-        said = f"is smaller than `minimum_side: {spec.minimum_side}` and left out"
-        notes.append(_counted(small, said))
-    if spec.skip_bad:
-        notes += [f"left out: {_counted(ids, why)}" for why, _, ids in _faults(bad, folder)]
+    with _uncollected():
+        return _scanned(spec, base, cache, seed)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the search for garbage in circles: there is none among a hundred thousand records,
+    and looking at all of them again and again takes a third of a scan."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _scanned(spec: DatasetSpec, base: Path, cache: Path | None, seed: int) -> Scan:
+    targets = collected(where(spec), base, cache, said=partial(alternatives, spec))
+    beside = companions(spec, base, cache, targets)
+    bytes_told = told(targets.images, targets.ledger)
+    images, out, twins = list(bytes_told.images), list(targets.bad), bytes_told.copies
+    funnel = {"found": len(targets.ids) + targets.absent, "readable": len(images)}
+    if spec.duplicates == "skip":
+        images, left = sieve.different(images, twins)
+        out, funnel["different"] = out + left, len(images)
+    images, left = sieve.large(images, spec)
+    out, funnel["large enough"] = out + left, len(images)
+    images, left = sieve.shaped(images, spec)
+    out, funnel["aspect ok"] = out + left, len(images)
+    images, left = sieve.captioned(images, spec, targets, beside)
+    out, funnel["captioned"] = out + left, len(images)
+    made = joined(images, spec, beside)
+    out, funnel["paired"] = [*out, *made.out], len(made.examples)
+    examples = made.examples
+    if spec.limit is not None:
+        examples, left = _limited(examples, spec, spec.limit, seed)
+        out, funnel["within `limit`"] = out + left, len(examples)
     return Scan(
-        folder=folder,
-        examples=tuple(examples),
-        funnel={
-            "found": len(listed.pictures),
-            "readable": len(readable),
-            "large enough": len(large),
-            "captioned": len(examples),
-        },
-        bad=tuple(bad),
-        notes=tuple(notes),
+        root=targets.root,
+        examples=examples,
+        funnel=funnel,
+        bad=tuple(out),
+        notes=tuple(_notes(spec, _Seen(targets, beside, twins, made, out))),
+        pairings=beside.all(),
+        ledgers={spec.id: targets.ledger} | {one.place: one.ledger for one in beside.all()},
     )
 
 
-def problems(scan: Scan, spec: FolderSpec, number: int) -> list[ScumbleError]:
+def problems(scan: Scan, spec: DatasetSpec, number: int) -> list[ScumbleError]:
     """Why a set, the `number`th of the job from 0, cannot be used: one error per kind of fault."""
-    where, total = f"data.{spec.id}", scan.funnel["found"]
+    place, total = f"data.{spec.id}", scan.funnel["found"]
     if total == 0:
+        return [_nothing_found(scan, spec, number)]
+    found = [
+        FileError(place, counted(members, reason, of=total), _excused(remedy, members[0]))
+        for reason, remedy, members in grouped(one for one in scan.bad if _stops(one, spec))
+    ]
+    found += _pairing_problems(scan, spec)
+    if not found and not scan.examples:
+        left = ", ".join(f"{count:,} {stage}" for stage, count in scan.funnel.items())
+        found.append(FileError(place, f"no picture is left: {left}", scan.bad[-1].remedy))
+    return list(found)
+
+
+def _stops(one: Bad, spec: DatasetSpec) -> bool:
+    """Whether a picture that is left out is a problem."""
+    match one.cause:
+        case "fault":
+            return not spec.skip_bad
+        case "pairing":
+            return True
+        case "setting":
+            return False
+
+
+def _excused(remedy: str, one: Bad) -> str:
+    return f"{remedy}, or set `skip_bad: true`" if one.cause == "fault" else remedy
+
+
+def _nothing_found(scan: Scan, spec: DatasetSpec, number: int) -> ScumbleError:
+    problem = f"there are no pictures in {scan.root}"
+    setting = "source" if spec.folder is None else "folder"
+    if spec.folder is not None:
         endings = ", ".join(sorted(ending[1:] for ending in ENDINGS))
-        problem = f"there are no pictures in {scan.folder} (looked for {endings})"
-        remedy = f"put some there, or correct `folder` of set {number + 1}"
-        return [FileError(where, "; ".join([problem, *scan.notes]), remedy)]
-    if scan.bad and not spec.skip_bad:
-        return [
-            FileError(where, _counted(ids, why, of=total), f"{remedy}, or set `skip_bad: true`")
-            for why, remedy, ids in _faults(scan.bad, scan.folder)
-        ]
-    if not scan.examples:
-        left = ", ".join(f"{count} {stage}" for stage, count in scan.funnel.items())
-        return [FileError(where, f"no picture is left: {left}", _way_out(scan, spec))]
-    return []
+        problem = f"{problem} (looked for {endings})"
+    remedy = f"put some there, or correct `{setting}` of set {number + 1}"
+    return FileError(f"data.{spec.id}", "; ".join([problem, *scan.notes]), remedy)
 
 
-def _way_out(scan: Scan, spec: FolderSpec) -> str:
-    """What would let pictures through the stage that stopped the last of them."""
-    if scan.funnel["readable"] == 0:
-        return scan.bad[0].remedy
-    return "lower `minimum_side`" if scan.funnel["large enough"] == 0 else scan.bad[-1].remedy
-
-
-def _remembered(listed: Listing, file: Path | None) -> Ledger:
-    """A row for each picture, read where it is new; the ledger is written if it changed.
-
-    What cannot be opened is not remembered: the drive may be back before the file changes.
-    """
-    known = ledger.read(file) if file else {}
-    same = {
-        one.id: row
-        for one in listed.pictures
-        if (row := known.get(one.id)) is not None
-        and row.is_of(one.size_bytes, one.mtime_ns)
-        and (row.problem is None or row.problem in images.REMEDIES)
-    }
-    rows = same | _read([one for one in listed.pictures if one.id not in same])
-    lasting = {id: row for id, row in rows.items() if row.problem != images.CLOSED}
-    if file and lasting != known:
-        ledger.write(file, lasting)
-    return rows
-
-
-def _read(pictures: Sequence[Found]) -> Ledger:
-    """Headers, many at a time, for a slow drive answers many questions as fast as one."""
-    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, from any thread
-        headers = list(pool.map(images.header, [one.path for one in pictures]))
-    return {
-        one.id: Row(one.size_bytes, one.mtime_ns, told.width, told.height, told.note, told.problem)
-        for one, told in zip(pictures, headers, strict=True)
-    }
-
-
-def _captioned(
-    spec: FolderSpec, pictures: Iterable[Found], rows: Ledger
-) -> tuple[list[Example], list[Bad]]:
-    """The pictures of which something is said, and those of which nothing is or can be read."""
-    examples, bad = [], []
-    for one in pictures:
-        try:
-            text = captions.caption(spec, one.path, one.id)
-        except FileError as error:
-            bad.append(Bad(one.path, error.problem, error.remedy))
+def _pairing_problems(scan: Scan, spec: DatasetSpec) -> Iterator[FileError]:
+    """What belongs to no picture, and what of the names keeps many from pairing."""
+    for pairing in scan.pairings:
+        if not _demands_all(pairing, spec):
             continue
-        if text is None:
-            bad.append(Bad(one.path, CAPTIONLESS, CAPTION_REMEDIES[spec.captions]))
-        else:
-            examples.append(_example(spec.id, one, rows[one.id], text))
-    return examples, bad
+        place = f"data.{pairing.place}"
+        for reason, remedy, members in grouped(pairing.spare):
+            said = counted(members, reason, of=pairing.count, noun=_noun(pairing, spec))
+            yield FileError(
+                place, f"{said} (in {pairing.root})", _spare_remedy(remedy, pairing, spec)
+            )
+        odd = pairing.matching
+        lonely, spare = [one.id for one in odd.lonely], [one.id for one in odd.spare]
+        hint = shared_words(lonely, spare) if lonely and spare else None
+        if hint is not None:
+            yield FileError(place, hint, "rename one side")
 
 
-def _example(dataset: str, found: Found, row: Row, caption: str) -> Example:
-    return Example(
-        dataset=dataset,
-        id=found.id,
-        path=found.path,
-        size_bytes=row.size_bytes,
-        mtime_ns=row.mtime_ns,
-        width=row.width,
-        height=row.height,
-        caption=caption,
-    )
+def _demands_all(pairing: Pairing, spec: DatasetSpec) -> bool:
+    """Whether what is not used is a problem: always of masks, for they take much work to make."""
+    if pairing.place == mask_place(spec):
+        return True
+    return spec.unpaired == "error" and pairing.place not in _written(spec)
 
 
-def _shorter_side(row: Row) -> int:
-    return min(row.width, row.height)
+def _written(spec: DatasetSpec) -> set[str]:
+    """References that were made from the targets beforehand; those that lack are made anew."""
+    made = [n for n, one in enumerate(spec.references) if one.degrade is not None]
+    return {reference_place(spec, number) for number in made}
 
 
-def _notes_on_files(spec: FolderSpec, listed: Listing) -> list[str]:
-    """What the names alone give cause to say."""
-    notes = []
-    if listed.unsupported:
-        kinds = ", ".join(f"{count} {ending}" for ending, count in listed.unsupported.items())
-        notes.append(f"files of kinds that are not read: {kinds}")
-    twins = namesakes(listed.pictures)
-    if twins and spec.captions != "prompt":
-        pictures = [id for ids in twins for id in ids]
-        notes.append(_counted(pictures, "shares name and caption with another"))
-    return notes
+def _noun(pairing: Pairing, spec: DatasetSpec) -> str:
+    return "mask" if pairing.place == mask_place(spec) else "reference"
 
 
-def _notes_on_pictures(pictures: Iterable[Found], rows: Ledger) -> list[str]:
-    """What the headers of the pictures that are used give cause to say."""
-    groups: dict[str, list[str]] = {}
-    for one in pictures:
-        note = rows[one.id].note
-        if note is not None:
-            groups.setdefault(note, []).append(one.id)
-    return [_counted(ids, note) for note, ids in groups.items()]
+def _spare_remedy(remedy: str, pairing: Pairing, spec: DatasetSpec) -> str:
+    if pairing.place == mask_place(spec):
+        return remedy
+    return f"{remedy}, or set `unpaired: skip` or `fewer`"
 
 
-def _faults(bad: Iterable[Bad], folder: Path) -> list[tuple[str, str, list[str]]]:
-    """Each reason with its remedy and the ids it holds for, in the order they came up."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for one in bad:
-        id = one.path.relative_to(folder).as_posix()
-        groups.setdefault((one.reason, one.remedy), []).append(id)
-    return [(reason, remedy, ids) for (reason, remedy), ids in groups.items()]
+def _limited(
+    examples: Sequence[Example], spec: DatasetSpec, limit: int, seed: int
+) -> tuple[tuple[Example, ...], list[Bad]]:
+    images, out = sieve.limited([one.target for one in examples], spec, limit, seed)
+    left = {image.id for image in images}
+    return tuple(one for one in examples if one.id in left), out
 
 
-def _counted(ids: Sequence[str], said: str, *, of: int | None = None) -> str:
-    """As "3 of 120 pictures have no caption, first a.png, b.png, c.png"."""
-    verb, rest = said.split(" ", 1)
-    total = f"{len(ids)} of {of}" if of else f"{len(ids)}"
-    noun = "picture" if (of or len(ids)) == 1 else "pictures"
-    if len(ids) == 1:
-        return f"{total} {noun} {verb} {rest}: {ids[0]}"
-    return f"{total} {noun} {PLURALS.get(verb, verb)} {rest}, first {', '.join(ids[:NAMED])}"
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """All that notes are made from."""
+
+    targets: Collection
+    beside: Companions
+    copies: Mapping[str, str]
+    joined: Joined
+    out: Sequence[Bad]
+
+
+def _notes(spec: DatasetSpec, seen: _Seen) -> Iterator[str]:
+    yield from seen.targets.notes
+    for reason, _, members in grouped(seen.out):
+        said = counted(members, reason)
+        if members[0].cause == "setting":
+            yield said
+        elif not _stops(members[0], spec):
+            yield f"left out: {said}"
+    yield from _notes_on_names(spec, seen)
+    for reason, _, members in grouped(seen.joined.without):
+        yield counted(members, reason)
+    for pairing in seen.beside.all():
+        yield from _notes_on_pairing(pairing, spec)
+
+
+def _notes_on_names(spec: DatasetSpec, seen: _Seen) -> Iterator[str]:
+    """Pictures that are the same, or that share a caption by sharing a name."""
+    if seen.copies and spec.duplicates == "keep":
+        reason = "has the bytes of another"
+        yield counted([Bad(a, reason, "", f"as {b}") for a, b in seen.copies.items()], reason)
+    twins = _namesakes(seen.targets.ids) if kind(spec) == "textfile" else []
+    if twins:
+        yield noted(twins, "shares name and caption with another")
+
+
+def _namesakes(ids: Sequence[str]) -> list[str]:
+    """Those that differ from others only in their ending."""
+    counts = Counter(id.rpartition(".")[0] for id in ids)
+    if len(counts) == len(ids):
+        return []
+    return [id for id in ids if counts[id.rpartition(".")[0]] > 1]
+
+
+def _notes_on_pairing(pairing: Pairing, spec: DatasetSpec) -> Iterator[str]:
+    for note in pairing.notes:
+        yield f"{pairing.words}: {note}"
+    if not _demands_all(pairing, spec):
+        for reason, _, members in grouped(pairing.spare):
+            said = counted(members, reason, of=pairing.count, noun=_noun(pairing, spec))
+            yield f"{said} (in {pairing.root})"
+    if pairing.place in _written(spec):
+        made = f"{len(pairing.partners):,} of {len(pairing.matching.partners):,}"
+        yield f"{pairing.words}: {made} are read from {pairing.root}, others made on the way"

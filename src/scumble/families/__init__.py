@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     ("flux", "dev"): "flux:FLUX_DEV",
     ("flux", "schnell"): "flux:FLUX_SCHNELL",
+    ("flux", "kontext"): "flux:FLUX_KONTEXT",
 }
 
 

@@ -1,10 +1,10 @@
 """Small models that come with the package, so that everything runs without a download.
 
-`tiny-flux` (dev) and `tiny-flux-schnell` are FLUX in shape and toys in size. Their transformer
-and text encoders are random numbers from a seed. Their autoencoder is built rather than trained:
-the encoder averages 8x8 pixels and spreads their colour over 16 channels, the decoder blows the
-colours up again smoothly, so that a preview is a blurred picture instead of noise. Made once per
-machine, as a diffusers folder.
+`tiny-flux` (dev), `tiny-flux-schnell` and `tiny-flux-kontext` are FLUX in shape and toys in size.
+Their transformer and text encoders are random numbers from a seed. Their autoencoder is built
+rather than trained: the encoder averages 8x8 pixels and spreads their colour over 16 channels, the
+decoder blows the colours up again smoothly, so that a preview is a blurred picture instead of
+noise. Made once per machine, as a diffusers folder.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ T5 = {
 BUILTIN: Mapping[str, Mapping[str, Any]] = {
     "tiny-flux": {},
     "tiny-flux-schnell": {"guidance_embeds": False},
+    "tiny-flux-kontext": {},
 }
 """Names, and what each changes in the transformer's config."""
 

@@ -1,139 +1,255 @@
 """Fill the cache: pictures through the autoencoder, texts through their encoders.
 
-Each part is loaded when its entries are missing and gone again before the next one comes.
+Each part is loaded when its entries are missing and gone again before the next one comes. What was
+written stays, whatever ends this; the next start goes on from there.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
-from pathlib import Path
+from types import TracebackType
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from scumble.data.cache import Store, recipe, value
+from scumble.data import cache, packing
+from scumble.data.cache import Missing, Store, value
 from scumble.data.images import pixels
-from scumble.data.library import Missing
-from scumble.errors import NotFinite
+from scumble.data.shards import Writer
+from scumble.errors import FileError, gather
 from scumble.events import Encoded, Warned
 from scumble.families import weights
-from scumble.families.family import Entry, Prompt, Tools
+from scumble.families.eyes import Eyes, finite
+from scumble.families.family import Entry, Tools
 from scumble.families.fingerprints import fingerprints
+from scumble.families.reader import TEXTS, Reader, readers
 from scumble.hardware.device import Place
+from scumble.spec.saving import CacheSpec
 
-TEXTS = 8  # texts that go through an encoder together
 AREA = 1024 * 1024  # pixels that go through the autoencoder together, at least one picture
 EYES = 2  # threads that open pictures while the autoencoder works
+NAMED = 5  # unreadable pictures that one warning names
+
+Unreadable = tuple[Missing, FileError]
+"""A picture that cannot be decoded, and why."""
 
 
 @dataclass(frozen=True)
 class Recipes:
-    """What stands for everything that cached pictures, and texts, have in common."""
+    """What all cached pictures, and all texts, have in common, by name."""
 
-    picture: bytes
-    text: bytes
+    pictures: Mapping[str, str]
+    texts: Mapping[str, str]
+
+    @cached_property
+    def picture(self) -> bytes:
+        """Stands for all of it in the keys of pictures."""
+        return _stands_for("picture", self.pictures)
+
+    @cached_property
+    def text(self) -> bytes:
+        """Stands for all of it in the keys of texts."""
+        return _stands_for("text", self.texts)
 
 
-def recipes(model: weights.Model, place: Place, tokens: int, *, read: bool) -> Recipes | None:
-    """From the encoders' files and the precision; None when a file would have to be hashed."""
-    parts = model.family.parts
-    readers = [name for name, part in parts.items() if part.tokenizer is not None]
-    seen = fingerprints(_files(model, ["autoencoder"]), read=read)
-    spoken = fingerprints(_files(model, readers), read=read)
-    if seen is None or spoken is None:
+def recipes(
+    model: weights.Model, place: Place, tokens: int, kept: CacheSpec, *, read: bool
+) -> Recipes | None:
+    """From the encoders' files and the precisions; None when a file would have to be hashed."""
+    hashes = [_files(model, name, read=read) for name in ("autoencoder", *readers(model))]
+    if not all(hashes):
         return None
-    facts = (model.family.name, place.precision)
+    shared = {
+        "family": model.family.name,
+        "precision": place.precision,
+        "code version": str(cache.VERSION),
+    }
+    spoken = {name: digest for one in hashes[1:] for name, digest in (one or {}).items()}
     return Recipes(
-        recipe("picture", *facts, "lanczos", *seen.values()),
-        recipe("text", *facts, str(tokens), *spoken.values()),
+        {**shared, "kept as": kept.picture_dtype, **(hashes[0] or {})},
+        {
+            **shared,
+            "kept as": packing.precision(kept.text_dtype, place.dtype),
+            "text length": str(tokens),
+            **spoken,
+        },
     )
 
 
-def _files(model: weights.Model, names: Sequence[str]) -> list[Path]:
-    """Everything on disk that decides what these parts make."""
-    files = []
-    for name in names:
-        part = model.family.parts[name]
-        files += [model.folder / part.folder / "config.json", *model.files(name)]
-        if part.tokenizer is not None:
-            folder = model.folder / part.tokenizer
-            files += sorted(file for file in folder.glob("*") if file.is_file())
-    return files
+def _stands_for(kind: str, parts: Mapping[str, str]) -> bytes:
+    return cache.recipe(kind, *(f"{name}: {part}" for name, part in sorted(parts.items())))
 
 
-def to_pixels(raw: np.ndarray, place: Place) -> Tensor:
-    """Bytes [batch, height, width, 3] as numbers from -1 to 1, channels first, on the device."""
-    return torch.from_numpy(raw).to(place.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+def _files(model: weights.Model, name: str, *, read: bool) -> dict[str, str] | None:
+    """Hashes of everything on disk that decides what a part makes."""
+    part = model.family.parts[name]
+    files = {
+        f"{name} config": [model.folder / part.folder / "config.json"],
+        f"{name} weights": model.files(name),
+    }
+    if part.tokenizer is not None:
+        folder = model.folder / part.tokenizer
+        files[f"{name} tokenizer"] = sorted(file for file in folder.glob("*") if file.is_file())
+    found = fingerprints([file for group in files.values() for file in group], read=read)
+    if found is None:
+        return None
+    return {
+        what: cache.hashed(*(found[str(file)].encode() for file in group)).hex()
+        for what, group in files.items()
+    }
+
+
+def picture_bytes(model: weights.Model, kept: CacheSpec, size: tuple[int, int]) -> int:
+    """What the entry of a picture trained at that height and width takes of the disk."""
+    family = model.family
+    rows, columns = (side // family.pixels_per_latent for side in size)
+    shape = (family.latent_channels, rows, columns)
+    return packing.entry_bytes({"latents": shape}, kept.picture_dtype)
+
+
+def text_bytes(model: weights.Model, place: Place, tokens: int, kept: CacheSpec) -> int:
+    """What the entry of a text takes of the disk."""
+    fields = model.family.text_fields.items()
+    shapes = {name: shape(model.configs, tokens) for name, shape in fields}
+    return packing.entry_bytes(shapes, packing.precision(kept.text_dtype, place.dtype))
+
+
+def part_of(key: bytes, part: tuple[int, int]) -> bool:
+    """Whether an entry falls to process i of n: each key to one of them, about evenly.
+
+    The same on every machine. Two processes that make the same entry all the same do no harm:
+    readers take the one in the first shard by name.
+    """
+    own, count = part
+    return int.from_bytes(key[:8], "little") % count == own
 
 
 def batches(wanted: Sequence[Missing]) -> list[list[Missing]]:
     """Pictures of one size together, as many as `AREA` holds."""
     cut = []
-    for size, group in groupby(sorted(wanted, key=lambda one: one.frame.size), _size):
+    for size, group in groupby(sorted(wanted, key=_size), _size):
         same = list(group)
-        count = max(1, AREA // (size[0] * size[1]))
+        count = max(1, AREA // math.prod(size))
         cut += [same[start : start + count] for start in range(0, len(same), count)]
     return cut
 
 
 def _size(one: Missing) -> tuple[int, int]:
-    return one.frame.size
+    return one.view.frame.size
+
+
+class _Written:
+    """Entries of one kind on their way to the disk: the writer is made for what comes first."""
+
+    def __init__(self, store: Store, kind: str, total: int) -> None:
+        self.total = total
+        self._store, self._kind, self._done = store, kind, 0
+        self._begun = time.perf_counter()
+        self._writer: Writer | None = None
+
+    def add(self, key: bytes, entry: Mapping[str, Tensor]) -> None:
+        if self._writer is None:
+            self._writer = self._store.writer({name: one.dtype for name, one in entry.items()})
+        self._writer.add(key, [value(one) for one in entry.values()])
+        self._done += 1
+
+    def event(self) -> Encoded:
+        return Encoded(
+            kind=self._kind,
+            done=self._done,
+            total=self.total,
+            seconds=time.perf_counter() - self._begun,
+            bytes=self._writer.bytes_written if self._writer else 0,
+        )
+
+    def __enter__(self) -> _Written:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, trace)
 
 
 def encode_pictures(
-    model: weights.Model, place: Place, store: Store, wanted: Sequence[Missing]
-) -> Iterator[Encoded]:
-    """Write the missing pictures' entries. Opening runs ahead of encoding by one batch."""
+    model: weights.Model,
+    place: Place,
+    store: Store,
+    wanted: Sequence[Missing],
+    precision: str,
+    bad: list[Unreadable] | None = None,
+) -> Iterator[Encoded | Warned]:
+    """Write the missing pictures' entries. Opening runs ahead of encoding by one batch.
+
+    Pictures that cannot be decoded end nothing: the others are written first. Then they stand in
+    `bad`, or, without such a list, in the ExceptionGroup of FileErrors that is raised.
+    """
     if not wanted:
         return
-    modules = _loaded(model, ["autoencoder"], place)
-    start, done = time.perf_counter(), 0
-    with ThreadPoolExecutor(EYES) as eyes, store.writer({"latents": torch.float32}) as writer:
-        opening = _opened_ahead(eyes, batches(wanted))
-        for batch, raw in opening:
-            for one, entry in zip(batch, _seen(model, modules, place, raw), strict=True):
-                _finite(entry, str(one.path), place)
-                writer.add(one.key, [value(entry["latents"])])
-            done += len(batch)
-            seconds = time.perf_counter() - start
-            yield Encoded(
-                kind="pictures",
-                done=done,
-                total=len(wanted),
-                seconds=seconds,
-                bytes=writer.bytes_written,
-            )
+    eyes, found = Eyes(model, place, precision), [] if bad is None else bad
+    with ThreadPoolExecutor(EYES) as pool, _Written(store, "pictures", len(wanted)) as written:
+        for batch, raw, unread in _opened_ahead(pool, batches(wanted)):
+            found += unread
+            written.total -= len(unread)
+            for one, entry in zip(batch, eyes.entries(raw) if batch else [], strict=True):
+                finite(entry, str(one.file), place)
+                written.add(one.key, entry)
+            yield from map(_warned, eyes.notes())
+            yield written.event()
+    if bad is None:
+        refuse(found)
 
 
-def _finite(entry: Entry, of: str, place: Place) -> None:
-    """An entry that is no number would spoil every run that reads it: it is never written."""
-    if not all(bool(tensor.isfinite().all()) for tensor in entry.values()):
-        problem = f"encoding it in {place.precision} gives values that are not finite"
-        raise NotFinite(of, problem, "use `hardware.precision: fp32`, or look at the weights")
+def refuse(bad: Sequence[Unreadable]) -> None:
+    """Raise an ExceptionGroup that names all of these pictures, if there are any."""
+    gather("pictures cannot be decoded", [error for _, error in bad])
 
 
-def _opened_ahead(
-    eyes: ThreadPoolExecutor, groups: Sequence[list[Missing]]
-) -> Iterator[tuple[list[Missing], np.ndarray]]:
-    def begin(batch: list[Missing]) -> list:
-        return [eyes.submit(pixels, one.path, one.frame) for one in batch]
+def left_out(bad: Sequence[Unreadable], dataset: str) -> Iterator[Warned]:
+    """What to tell of pictures that are left out with `skip_bad`; nothing if there are none."""
+    if bad:
+        pictures = "picture" if len(bad) == 1 else "pictures"
+        named = "; ".join(f"{error.where} {error.problem}" for _, error in bad[:NAMED])
+        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        yield _warned(f"{dataset}: {len(bad)} {pictures} left out: {named}{more}.")
+
+
+Opened = tuple[list[Missing], np.ndarray, list[Unreadable]]
+
+
+def _opened_ahead(pool: ThreadPoolExecutor, groups: Sequence[list[Missing]]) -> Iterator[Opened]:
+    """Those of each batch that can be decoded, their pixels, and the others."""
+
+    def begin(batch: list[Missing]) -> list[Future[np.ndarray]]:
+        return [pool.submit(pixels, one.file, one.view) for one in batch]
 
     ahead = begin(groups[0])
     for number, batch in enumerate(groups):
         now, ahead = ahead, begin(groups[number + 1]) if number + 1 < len(groups) else []
-        yield batch, np.stack([one.result() for one in now])
+        yield _decoded(batch, now)
 
 
-def _seen(
-    model: weights.Model, modules: Mapping[str, torch.nn.Module], place: Place, raw: np.ndarray
-) -> list[Entry]:
-    with torch.inference_mode(), place.autocast():
-        return model.family.see(modules, to_pixels(raw, place))
+def _decoded(batch: Sequence[Missing], opening: Sequence[Future[np.ndarray]]) -> Opened:
+    good: list[Missing] = []
+    raw: list[np.ndarray] = []
+    bad: list[Unreadable] = []
+    for one, future in zip(batch, opening, strict=True):
+        try:
+            raw.append(future.result())
+            good.append(one)
+        except FileError as error:
+            bad.append((one, error))
+    return good, np.stack(raw) if raw else np.empty(0), bad
 
 
 def encode_texts(
@@ -142,60 +258,37 @@ def encode_texts(
     store: Store,
     wanted: Sequence[tuple[bytes, str]],
     tokens: int,
+    precision: str,
 ) -> Iterator[Encoded | Warned]:
-    """Write the missing texts' entries; texts that are too long are counted and cut."""
+    """Write the missing texts' entries; texts that are too long are counted and cut.
+
+    `precision` is the job's `cache.text_dtype`, `auto` included.
+    """
     if not wanted:
         return
-    tools, texts = weights.tools(model), [text for _, text in wanted]
-    cut = [text for text in texts if _too_long(model, tools, text, tokens)]
-    if cut:
-        yield Warned(
-            text=f"{len(cut)} texts are longer than {tokens} tokens and are cut there, first"
+    reader = Reader(model, place, tokens, packing.precision(precision, place.dtype))
+    texts = [text for _, text in wanted]
+    if cut := reader.too_long(texts):
+        yield _warned(
+            f"{len(cut)} texts are longer than {tokens} tokens and are cut there, first"
             f" '{cut[0][:60]}'; `model.text_tokens` sets the length."
         )
-    fields = dict.fromkeys(model.family.text_fields, place.dtype)
-    start, done = time.perf_counter(), 0
-    with store.writer(fields) as writer:
-        for entry in read_texts(model, tools, place, texts, tokens):
-            _finite(entry, f"text '{wanted[done][1][:60]}'", place)
-            writer.add(wanted[done][0], [value(entry[name]) for name in fields])
-            done += 1
-            if done % TEXTS == 0 or done == len(wanted):
-                seconds = time.perf_counter() - start
-                yield Encoded(
-                    kind="texts",
-                    done=done,
-                    total=len(wanted),
-                    seconds=seconds,
-                    bytes=writer.bytes_written,
-                )
+    with _Written(store, "texts", len(wanted)) as written:
+        for number, entry in enumerate(reader.entries(texts), 1):
+            written.add(wanted[number - 1][0], entry)
+            yield from map(_warned, reader.notes())
+            if number % TEXTS == 0 or number == len(wanted):
+                yield written.event()
 
 
-@torch.inference_mode()
 def read_texts(
     model: weights.Model, tools: Tools, place: Place, texts: Sequence[str], tokens: int
 ) -> Iterator[Entry]:
     """Each text's entry, in the place's precision; the encoders are gone when this ends."""
-    readers = [name for name, part in model.family.parts.items() if part.tokenizer is not None]
-    modules = _loaded(model, readers, place)
-    for first in range(0, len(texts), TEXTS):
-        some = texts[first : first + TEXTS]
-        words = [model.family.words(tools, Prompt(text, tokens)) for text in some]
-        for entry in model.family.read(modules, [_on(place, entry) for entry in words]):
-            yield {name: tensor.to(place.dtype) for name, tensor in entry.items()}
+    reader = Reader(model, place, tokens, packing.precision("auto", place.dtype), tools)
+    for entry in reader.entries(texts):
+        yield {name: one.to(place.device) for name, one in entry.items()}
 
 
-def _too_long(model: weights.Model, tools: Tools, text: str, tokens: int) -> bool:
-    """Whether an encoder that reads the job's number of tokens will not see all of a text."""
-    measured = [name for name, part in model.family.parts.items() if part.text_is_measured]
-    return any(len(tools[name](text)["input_ids"]) > tokens for name in measured)
-
-
-def _on(place: Place, entry: Entry) -> Entry:
-    return {name: tensor.to(place.device) for name, tensor in entry.items()}
-
-
-def _loaded(model: weights.Model, parts: Sequence[str], place: Place) -> dict[str, torch.nn.Module]:
-    return {
-        part: weights.loaded(model, part, dtype=place.dtype, device=place.device) for part in parts
-    }
+def _warned(text: str) -> Warned:
+    return Warned(text=text)

@@ -44,6 +44,10 @@ class Told:
     values: dict[str, Tensor]
     """Text and numbers, [batch, ...]."""
 
+    references: tuple[Tensor, ...] = ()
+    """Clean latents of the pictures that are shown along, in order, each of a size of its own:
+    [batch, channels, height, width]."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
@@ -98,6 +102,9 @@ class Family:
     """Fields of a text entry and their shapes, from the parts' configs and the text's length."""
 
     guidance_embedded: bool
+    references: int = 0
+    """How many pictures an example may show along."""
+
     preview_steps: int
     preview_guidance: float
     targets: Mapping[str, tuple[str, ...]]

@@ -29,7 +29,7 @@ from scumble.families.family import (
     Tools,
     stacked,
 )
-from scumble.families.flux_network import FluxConfig, FluxTransformer, joined
+from scumble.families.flux_network import FluxConfig, FluxTransformer, Grid, joined
 from scumble.hardware.blocks import Net
 from scumble.objective.process import Latents, RectifiedFlow, Times
 
@@ -132,15 +132,34 @@ def predict(net: Net, noisy: Latents, times: Times, told: Told) -> Latents:
     module, values = net.module, told.values
     assert isinstance(module, FluxTransformer)
     height, width = noisy.shape[-2:]
-    tokens = pack(noisy).to(values["text"].dtype)
+    length = height * width // PATCH**2
+    tokens = torch.cat([pack(one) for one in (noisy, *told.references)], dim=1)
+    tokens = tokens.to(values["text"].dtype)
     time = module.time_text_embed(times, values["guidance"], values["summary"])
-    stream = module.opened(tokens, values["text"], time, (height // PATCH, width // PATCH))
+    grids = [Grid(height // PATCH, width // PATCH), *beside(told.references)]
+    stream = module.opened(tokens, values["text"], time, grids)
     for index, block in module.blocks():
         if index == module.config.num_layers:
             stream = joined(stream)
         stream = net.run(index, block, stream)
-    answer = stream.image[:, -tokens.shape[1] :]
-    return unpack(module.closed(answer, time), height=height)
+    images = stream.image[:, -tokens.shape[1] :]
+    return unpack(module.closed(images[:, :length], time), height=height)
+
+
+def beside(references: Sequence[Tensor]) -> list[Grid]:
+    """Where each reference's patches stand on plane 1: none over another.
+
+    As ComfyUI lays them out: beside what is there while that is taller than wide, else below.
+    """
+    grids: list[Grid] = []
+    right = bottom = 0
+    for one in references:
+        height, width = one.shape[-2:]
+        left, top = (right, 0) if height + bottom > width + right else (0, bottom)
+        place = (top // PATCH, left // PATCH)
+        grids.append(Grid(height // PATCH, width // PATCH, 1, *place))
+        right, bottom = max(right, left + width), max(bottom, top + height)
+    return grids
 
 
 def guided(with_prompt: Latents, without: Latents, scale: float) -> Latents:
@@ -189,3 +208,5 @@ FLUX_SCHNELL = replace(
     preview_steps=4,
     preview_guidance=0.0,
 )
+
+FLUX_KONTEXT = replace(FLUX_DEV, flavour="kontext", references=16, preview_guidance=2.5)

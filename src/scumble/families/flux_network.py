@@ -8,7 +8,7 @@ Shapes: batch b, heads h, tokens n (of text m), features d or _.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -56,18 +56,34 @@ def waves(numbers: Float[Tensor, " b"]) -> Float[Tensor, "b waves"]:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Where a picture's patches stand: row by row from (top, left), on one plane."""
+
+    height: int
+    width: int
+    plane: int = 0
+    """0 for the picture that is made, 1 for those it is made from."""
+
+    top: int = 0
+    left: int = 0
+
+
 @lru_cache(maxsize=64)
 def places(
-    text: int, grid: tuple[int, int], axes: tuple[int, ...], device: torch.device
+    text: int, grids: tuple[Grid, ...], axes: tuple[int, ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Cosine and sine for each token, text first: text sits at (0, 0, 0), a patch at (0, y, x).
+    """Cosine and sine for each token: text first, at (0, 0, 0), then patches at (plane, y, x).
 
     Angles are computed in float64 on the CPU, as published.
     """
-    height, width = grid
-    ids = torch.zeros(text + height * width, 3, dtype=torch.float64)
-    ids[text:, 1] = torch.arange(height).repeat_interleave(width)
-    ids[text:, 2] = torch.arange(width).repeat(height)
+    rows = [torch.zeros(text, 3, dtype=torch.float64)]
+    for grid in grids:
+        ids = torch.full((grid.height * grid.width, 3), float(grid.plane), dtype=torch.float64)
+        ids[:, 1] = (grid.top + torch.arange(grid.height)).repeat_interleave(grid.width)
+        ids[:, 2] = (grid.left + torch.arange(grid.width)).repeat(grid.height)
+        rows.append(ids)
+    ids = torch.cat(rows)
     angles = [_angles(ids[:, axis], size) for axis, size in enumerate(axes)]
     joined = torch.cat(angles, dim=-1).repeat_interleave(2, dim=-1)
     return joined.cos().float().to(device), joined.sin().float().to(device)
@@ -269,14 +285,14 @@ class FluxTransformer(nn.Module):
         self.norm_out = Modulation(config.width, 2)
         self.proj_out = nn.Linear(config.width, config.in_channels)
 
-    def opened(self, tokens: Tokens, text: Words, time: Vector, grid: tuple[int, int]) -> Stream:
-        """The stream before the first block."""
+    def opened(self, tokens: Tokens, text: Words, time: Vector, grids: Sequence[Grid]) -> Stream:
+        """The stream before the first block; the tokens are those of the grids, in their order."""
         text_length, axes = text.shape[1], self.config.axes_dims_rope
         return Stream(
             image=self.x_embedder(tokens),
             text=self.context_embedder(text),
             time=time,
-            places=places(text_length, grid, axes, tokens.device),
+            places=places(text_length, tuple(grids), axes, tokens.device),
         )
 
     def blocks(self) -> Iterator[tuple[int, nn.Module]]:

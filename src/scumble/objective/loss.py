@@ -27,6 +27,12 @@ def errors(kind: LossSpec, answer: Latents, target: Latents) -> Latents:
             return factor * (torch.sqrt((answer - target) ** 2 + kind.delta**2) - kind.delta)
 
 
-def per_example(kind: LossSpec, answer: Latents, target: Latents) -> Float[Tensor, " batch"]:
-    """The mean error of each example."""
-    return errors(kind, answer.float(), target.float()).flatten(1).mean(1)
+def per_example(
+    kind: LossSpec,
+    answer: Latents,
+    target: Latents,
+    mask: Float[Tensor, "batch 1 height width"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """The mean error of each example, over all elements; those outside a mask count as zero."""
+    found = errors(kind, answer.float(), target.float())
+    return (found if mask is None else found * mask).flatten(1).mean(1)

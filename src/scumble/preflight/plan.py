@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,20 +18,27 @@ from scumble.checkpoint import folder as run_folder
 from scumble.checkpoint import store
 from scumble.checkpoint.store import Checkpoint
 from scumble.data.cache import Store
-from scumble.data.library import Library, PictureSet, sources
-from scumble.data.order import Order, Shelf
-from scumble.data.scan import Scan, problems, scanned
+from scumble.data.example import Example
+from scumble.data.library import Hashes, Library
+from scumble.data.order import Order
+from scumble.data.picture_set import PictureSet
+from scumble.data.scan import Scan
 from scumble.errors import DiskError, JobError, ScumbleError, gather
 from scumble.families import encoding, weights
 from scumble.families.family import Family
 from scumble.families.fingerprints import fingerprints
 from scumble.hardware.device import Place, place_for
+from scumble.preflight import mixture, texts
+from scumble.preflight.located import located
+from scumble.preflight.mixture import hashed
+from scumble.preflight.texts import Texts
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
 from scumble.validation import previews
 
 T = TypeVar("T")
 CHECKPOINTS = "checkpoints"
+TITLE = "this job cannot run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +61,10 @@ class Plan:
 
     scans: tuple[Scan, ...]
     sets: tuple[PictureSet, ...]
-    shelves: tuple[Shelf, ...]
     order: Order
+    notes: tuple[tuple[str, str], ...]
+    """What there is to say of a set's part in the mixture: its id, the rest of a sentence."""
+
     newest: Checkpoint | None
     """Where the run goes on."""
 
@@ -71,37 +81,80 @@ class Plan:
         return self.job.adapter.rank * sum(sides)
 
     @property
+    def examples_per_epoch(self) -> int:
+        """In the first epoch; of sets with shares, in all their first epochs together."""
+        pools = range(len(self.order.pools))
+        return sum(self.order.examples_in_epoch(0, pool) for pool in pools)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """As many as the first epoch would take by itself."""
+        pools = range(len(self.order.pools))
+        units = sum(self.order.units_in_epoch(0, pool) for pool in pools)
+        return units / self.job.training.units_per_step
+
+    @property
     def tokens(self) -> int:
         """Length of a text."""
         return self.job.model.text_tokens or self.family.text_tokens
 
+    @cached_property
+    def asked(self) -> Texts:
+        """Every caption that the run will tell."""
+        return texts.wanted(self.sets, self.order, self.job.training.steps)
+
     def texts(self) -> list[str]:
-        """Every text that will be asked for, once each."""
-        captions = [text for one in self.sets for text in one.texts()]
+        """Every text that is kept, once each: captions and prompts of previews."""
         prompts = self.job.validation.prompts if self.job.validation.every else ()
+        captions = self.asked.texts if self.keeps_texts else ()
         return list(dict.fromkeys([*captions, *prompts]))
 
-    def sources(self, *, read: bool) -> dict[str, list[str | None]]:
-        """The hash of every picture's bytes, by set; those never read are None unless `read`."""
+    @property
+    def keeps_pictures(self) -> bool:
+        """Whether encoded pictures are kept at all."""
+        return self.job.cache.mode == "ahead"
+
+    @property
+    def keeps_texts(self) -> bool:
+        """Whether encoded captions are kept."""
+        return self.keeps_pictures and self.job.cache.texts == "ahead"
+
+    def shelves(self) -> list[str]:
+        """The shelves of the cache that the job works with."""
+        return ["texts/text", "masks/mask", *(f"pictures/{one.spec.id}" for one in self.sets)]
+
+    def epochs(self) -> dict[str, int]:
+        """How many epochs of each set the run comes to."""
+        steps, several = self.job.training.steps, len(self.order.pools) > 1
         return {
-            one.spec.id: sources(self.cache, scan.folder, one.spec.id, one.examples, read=read)
-            for one, scan in zip(self.sets, self.scans, strict=True)
+            one.spec.id: self.order.epochs(steps, number if several else 0)
+            for number, one in enumerate(self.sets)
         }
 
-    def library(
-        self, recipes: encoding.Recipes, sources: Mapping[str, Sequence[str | None]]
-    ) -> Library:
+    def hashes(self, *, read: bool) -> Hashes:
+        """The hash of every picture's bytes; those never read are None unless `read`."""
+        return {
+            place: known
+            for one, scan in zip(self.sets, self.scans, strict=True)
+            for place, known in hashed(one, scan, read=read).items()
+        }
+
+    def library(self, recipes: encoding.Recipes, hashes: Hashes) -> Library:
         """The examples and where their entries lie."""
         return Library(
             sets={one.spec.id: one for one in self.sets},
-            shelves=self.shelves,
-            sources=sources,
+            hashes=hashes,
+            epochs=self.epochs(),
             picture_recipe=recipes.picture,
             text_recipe=recipes.text,
+            cell=self.family.pixels_per_latent,
             pictures={
                 one.spec.id: Store(self.cache / "pictures", one.spec.id) for one in self.sets
             },
-            texts=Store(self.cache / "texts", "text"),
+            texts=Store(self.cache / "texts", "text", self.place.dtype),
+            masks=Store(self.cache / "masks", "mask"),
+            keeps_pictures=self.keeps_pictures,
+            keeps_texts=self.keeps_texts,
         )
 
 
@@ -130,10 +183,14 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
 
     `weigh` reads the denoiser's files once to know them again; `scumble check` does without.
     """
-    job, all_of_it = located(job, base), Problems()
+    all_of_it = Problems()
     attempt = all_of_it.attempt
+    told = attempt(lambda: mixture.chosen(located(job, base)))
+    gather(TITLE, all_of_it.found)
+    assert told
+    job, notes = told
     folder = Path(job.output_dir).expanduser() / job.name
-    cache = _cache_folder(job)
+    cache = job.cache_folder
     writable = attempt(lambda: _writable(folder) and _writable(cache))
     place = attempt(lambda: place_for(job.hardware))
     attempt(lambda: optimizers.checked(job.training.optimizer))
@@ -142,15 +199,16 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     network = attempt(lambda: _network(model, job)) if model else None
     if family:
         all_of_it.found.extend(previews.check(job.validation, family))
-    scans = attempt(lambda: _scans(job, base, cache if writable else None))
-    gather("this job cannot run", all_of_it.found)
+        all_of_it.found.extend(mixture.refused(job, family))
+    scans = attempt(lambda: mixture.scans(job, cache if writable else None))
+    gather(TITLE, all_of_it.found)
     assert model and network and scans and place
-    sets = _sets(job, scans, model.family)
+    sets = mixture.sets(job, scans, model.family)
+    order = mixture.order(job, sets)
     newest = store.newest(folder / CHECKPOINTS)
     facts = _facts(job, model, sets, read=weigh or newest is not None)
     changed = run_folder.changes(newest.state["facts"], facts) if newest else []
     run_folder.refuse_fixed(changed, newest.step if newest else 0)
-    shelves = tuple(shelf for one in sets for shelf in one.shelves(job.training.batch_size))
     return Plan(
         job=job,
         folder=folder,
@@ -162,25 +220,12 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
         layers=network[1],
         scans=scans,
         sets=sets,
-        shelves=shelves,
-        order=Order(shelves, seed=job.training.seed),
+        order=order,
+        notes=(*notes, *mixture.notes(job, sets)),
         newest=newest,
         facts=facts,
         changed=run_folder.sentences(changed, job),
     )
-
-
-def located(job: JobSpec, base: Path) -> JobSpec:
-    """The job with what it reads as absolute paths, so that it means the same everywhere."""
-    path = job.model.path
-    if not path.startswith("builtin:"):
-        path = str((base / Path(path).expanduser()).resolve())
-    data = [
-        one.model_copy(update={"folder": str((base / Path(one.folder).expanduser()).resolve())})
-        for one in job.data
-    ]
-    model = job.model.model_copy(update={"path": path})
-    return job.model_copy(update={"model": model, "data": tuple(data)})
 
 
 def _facts(
@@ -195,26 +240,21 @@ def _facts(
     if hashes is not None:
         facts["base_model"] = _short(sorted(hashes.values()))
     for number, one in enumerate(sets):
-        rows = [(e.id, e.size_bytes, e.mtime_ns, e.caption) for e in one.examples]
+        rows = [_row(example) for example in one.examples]
         facts[f"data.{number}.pictures"] = f"{len(rows)} pictures ({_short(rows)})"
     return facts
 
 
-def _short(value: object) -> str:
-    return blake2b(repr(value).encode(), digest_size=8).hexdigest()
-
-
-def _sets(job: JobSpec, scans: Sequence[Scan], family: Family) -> tuple[PictureSet, ...]:
-    step, seed = family.pixels_per_step, job.training.seed
+def _row(example: Example) -> tuple[object, ...]:
+    """What makes an example another one."""
+    images = (example.target, *example.references, example.mask)
     return tuple(
-        PictureSet.of(spec, scan.examples, step=step, seed=seed)
-        for spec, scan in zip(job.data, scans, strict=True)
+        image and (image.id, image.size_bytes, image.mtime_ns, image.captions) for image in images
     )
 
 
-def _cache_folder(job: JobSpec) -> Path:
-    told = job.cache.folder
-    return Path(told).expanduser() if told else Path(job.output_dir).expanduser() / ".cache"
+def _short(value: object) -> str:
+    return blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
 def _writable(folder: Path) -> bool:
@@ -247,18 +287,3 @@ def _network(model: weights.Model, job: JobSpec) -> tuple[nn.Module, dict[str, n
     denoiser = weights.skeleton(model, "denoiser")
     weights.compared(model, "denoiser", denoiser)
     return denoiser, attach.chosen(denoiser, job.adapter.targets, model.family.targets)
-
-
-def _scans(job: JobSpec, base: Path, cache: Path | None) -> tuple[Scan, ...]:
-    found: list[ScumbleError] = []
-    scans = []
-    for number, spec in enumerate(job.data):
-        try:
-            scan = scanned(spec, base, cache)
-        except ScumbleError as problem:
-            found.append(problem)
-            continue
-        found.extend(problems(scan, spec, number))
-        scans.append(scan)
-    gather("the data cannot be used", found)
-    return tuple(scans)

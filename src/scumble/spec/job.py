@@ -1,5 +1,7 @@
 """A whole job: what to train, on what, how, and what to keep."""
 
+from pathlib import Path
+
 from pydantic import Field, model_validator
 
 from scumble.spec.adapter import AdapterSpec, LoraSpec
@@ -35,10 +37,27 @@ class JobSpec(Spec):
     output_dir: str = "outputs"
     """Where the run's folder is made. Relative to the folder the command is started in."""
 
+    @property
+    def cache_folder(self) -> Path:
+        """Where encoded pictures and texts are kept."""
+        return Path(self.cache.folder or Path(self.output_dir) / ".cache").expanduser()
+
     @model_validator(mode="after")
     def _ids_differ(self) -> "JobSpec":
         ids = [dataset.id for dataset in self.data]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
             raise ValueError(f"data: two sets have the id '{twice[0]}'; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _sets_are_mixed_in_one_way(self) -> "JobSpec":
+        used = [dataset for dataset in self.data if not dataset.disabled]
+        if not used:
+            raise ValueError("data: every set is disabled; leave one on")
+        without = [dataset.id for dataset in used if dataset.share is None]
+        if without and len(without) < len(used):
+            raise ValueError(f"data: '{without[0]}' has no `share` and others have; give all one")
+        if all(dataset.regularisation for dataset in used):
+            raise ValueError("data: every set is for regularisation; add one to learn from")
         return self

@@ -33,3 +33,17 @@ class CacheSpec(Spec):
 
     folder: str | None = None
     """Unset: `.cache` in `output_dir`, shared by all its runs."""
+
+    mode: Literal["ahead", "on_demand"] = "ahead"
+    """`ahead` encodes everything before the first step; `on_demand` keeps the encoders loaded,
+    encodes each batch when its turn comes, and keeps nothing."""
+
+    texts: Literal["ahead", "on_demand"] = "ahead"
+    """The same for texts alone: for captions that are new each time."""
+
+    picture_dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What latents are kept in."""
+
+    text_dtype: Literal["auto", "fp32", "bf16", "fp16", "fp8"] = "auto"
+    """What embeddings are kept in; auto: what they are computed in. fp8 takes half of bf16, with
+    one scale for each token."""

@@ -15,6 +15,7 @@ Schema = dict[str, Any]
 
 PATTERNS = {
     r"^[\w][\w.-]*$": "made of letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`",
+    r"^\.[\w.]+$": "beginning with a dot, such as `.txt`",
     r"^(auto|cpu|cuda(:\d+)?|mps)$": "such as `auto`, `cpu`, `cuda`, `cuda:1` or `mps`",
 }
 """What a pattern asks for, in words."""
@@ -184,11 +185,18 @@ def _alternative(schema: Schema, definitions: Schema) -> Place:
         items = _place(schema["items"], definitions)
         return Place(
             type=f"a list of {MANY.get(items.type, items.type)}",
-            limits="with at least one entry" if schema.get("minItems") else "",
+            limits=_counts(schema),
             accepts=frozenset({"array"}),
             items=items,
         )
     return _value(schema)
+
+
+def _counts(schema: Schema) -> str:
+    least, most = schema.get("minItems", 0), schema.get("maxItems")
+    if least and least == most:
+        return f"with {least} entries"
+    return "with at least one entry" if least else ""
 
 
 def _value(schema: Schema) -> Place:

@@ -96,7 +96,10 @@ def suggestion(key: str, section: Place | None) -> str:
     if key in KNOWN_AS:
         return f"did you mean `{KNOWN_AS[key].replace('.ID.', '.0.')}`?"
     if near := get_close_matches(key, elsewhere, n=1, cutoff=0.8):
-        return f"did you mean {' or '.join(f'`{path}`' for path in elsewhere[near[0]][:3])}?"
+        paths = elsewhere[near[0]]
+        least = min(path.count(".") for path in paths)
+        near = list(dict.fromkeys(path for path in paths if path.count(".") == least))
+        return f"did you mean {' or '.join(f'`{path}`' for path in near[:3])}?"
     if near := get_close_matches(key, here, n=1):
         return f"did you mean `{near[0]}`?"
     if here:

@@ -6,7 +6,7 @@ batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,11 +51,11 @@ class Drawer:
         """Noise of one example, in float32."""
         return torch.randn(shape, generator=dice.generator(self.seed, "noise", step, slot))
 
-    def draw(self, step: int, slots: range, shape: torch.Size, times: Tensor) -> Draw:
+    def draw(self, step: int, slots: Sequence[int], shape: torch.Size, times: Tensor) -> Draw:
         """For the examples in these slots, whose latents have this shape; `times` of the step."""
         return Draw(
             noise=torch.stack([self.noise(step, slot, shape) for slot in slots]),
-            times=times[slots.start : slots.stop],
+            times=times[list(slots)],
             seeds=torch.tensor(
                 [dice.word(self.seed, "dropout", step, slot, bits=56) for slot in slots]
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import Full, Queue
 
@@ -24,7 +24,10 @@ class Fed:
 
     step: int
     number: int
-    """Of the unit within its step."""
+    """Among the batches of its step."""
+
+    last: bool
+    """Whether it ends its step."""
 
     examples_in_step: int
     batch: Batch
@@ -33,26 +36,34 @@ class Fed:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where units come from: the order, and how a unit's examples are read."""
+    """Where batches come from: the order, and how a unit's examples are read.
+
+    A unit whose examples differ in their references comes as several batches. Numbers are drawn
+    by an example's place in the step, so the cutting changes nothing.
+    """
 
     order: Order
     drawer: Drawer
-    units_per_step: int
-    read: Callable[[Unit], Batch]
+    read: Callable[[Unit, int], Sequence[Batch]]
+    """The batches of a unit at a step."""
+
     device: torch.device
 
     def step(self, step: int) -> Iterator[Fed]:
-        """The units of a step, read and drawn here and now."""
-        units = self.order.step(step, self.units_per_step)
+        """The batches of a step, read and drawn here and now."""
+        units = self.order.step(step)
         count = sum(len(unit.rows) for unit in units)
-        times = self.drawer.times(step, count)
-        slot = 0
-        for number, unit in enumerate(units):
-            batch = self.read(unit)
-            slots = range(slot, slot + len(unit.rows))
-            draw = self.drawer.draw(step, slots, batch.latents.shape[1:], times)
-            yield Fed(step, number, count, batch.mapped(self._pin), draw.mapped(self._pin))
-            slot = slots.stop
+        times, first, number = self.drawer.times(step, count), 0, 0
+        for unit in units:
+            batches = self.read(unit, step)
+            for batch in batches:
+                slots = [first + slot for slot in batch.slots]
+                draw = self.drawer.draw(step, slots, batch.latents.shape[1:], times)
+                last = unit is units[-1] and batch is batches[-1]
+                fed = (batch.mapped(self._pin), draw.mapped(self._pin))
+                yield Fed(step, number, last, count, *fed)
+                number += 1
+            first += len(unit.rows)
 
     def _pin(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
@@ -86,14 +97,14 @@ class Feeder:
         self._thread.join()
 
     def step(self, step: int) -> Iterator[Fed]:
-        """The units of the next step, which must be `step`."""
-        seen = 0
-        while seen < self.source.units_per_step:
+        """The batches of the next step, which must be `step`."""
+        last = False
+        while not last:
             fed = self._queue.get()
             if isinstance(fed, BaseException):
                 raise fed
             assert fed.step == step
-            seen += 1
+            last = fed.last
             yield self.source.moved(fed)
 
     def _run(self, first: int, last: int) -> None:

@@ -41,8 +41,9 @@ def losses(method: Method, batch: Batch, draw: Draw) -> Float[Tensor, " batch"]:
     family, process = method.family, method.family.process
     times = process.snapped(shifted(draw.times, method.shift(batch)))
     noisy = process.noised(batch.latents, draw.noise, times)
-    told = family.tell(Told(values=batch.words), Scene(frames=batch.frames), method.knobs)
+    shown = Told(values=batch.words, references=batch.references)
+    told = family.tell(shown, Scene(frames=batch.frames), method.knobs)
     with method.place.autocast():
         answer = family.predict(method.net, noisy, times, told)
     target = process.target(batch.latents, draw.noise, times)
-    return per_example(method.objective.loss, answer, target)
+    return batch.weights * per_example(method.objective.loss, answer, target, batch.masks)

@@ -3,15 +3,17 @@
 The order is that of the ids, so it does not depend on the file system.
 """
 
+from __future__ import annotations
+
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from PIL import features
 
+from scumble.data.sources.record import Beside, Found, Listing
 from scumble.errors import FileError
 
 ENDINGS = frozenset(
@@ -27,26 +29,7 @@ UNSUPPORTED = frozenset(
 SKIPPED = frozenset({"__MACOSX", "@eaDir"})
 """Folders in which archives of macOS and Synology drives keep pictures that nobody made."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """A file that is a picture by its name."""
-
-    id: str
-    """Path relative to the folder, with forward slashes."""
-
-    path: Path
-    size_bytes: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """All that one walk through a folder sees."""
-
-    pictures: tuple[Found, ...]
-    unsupported: dict[str, int]
-    """How many files have each ending that is a picture's, but not one we read."""
+Entry = os.DirEntry[str]
 
 
 def found(folder: Path) -> list[Found]:
@@ -54,32 +37,46 @@ def found(folder: Path) -> list[Found]:
     return list(listing(folder).pictures)
 
 
-def listing(folder: Path) -> Listing:
-    """As `found`, and what else lies there; FileError if the folder cannot be walked."""
+def listing(folder: Path, *, subfolders: bool = True, text_ending: str | None = None) -> Listing:
+    """As `found`, and what else lies there; FileError if the folder cannot be walked.
+
+    With a `text_ending`, each picture's text file of the same name is told too; an ending in
+    other letters, as .TXT, does as well.
+    """
     pictures: list[Found] = []
     unsupported: Counter[str] = Counter()
-    for prefix, entry in _entries(folder, "", frozenset()):
-        ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 (a third of the time)
-        if ending in ENDINGS:
-            pictures.append(_found(prefix, entry))
-        elif ending in UNSUPPORTED:
-            unsupported[ending] += 1
+    for prefix, here, files in _walked(folder, "", subfolders, frozenset()):
+        texts = {} if text_ending is None else _texts(files, text_ending)
+        for entry in files:
+            stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 (a third of the time)
+            ending = ending.lower()
+            if ending in ENDINGS:
+                pictures.append(_found(prefix, here, entry, texts.get(stem)))
+            elif ending in UNSUPPORTED:
+                unsupported[ending] += 1
     pictures.sort(key=lambda picture: picture.id)
-    return Listing(pictures=tuple(pictures), unsupported=dict(sorted(unsupported.items())))
+    return Listing(
+        root=str(folder), pictures=tuple(pictures), unsupported=dict(sorted(unsupported.items()))
+    )
 
 
 def namesakes(pictures: Iterable[Found]) -> list[tuple[str, ...]]:
     """Ids that differ only in their ending, like cat.jpg and cat.png: they share a caption."""
     groups: dict[str, list[str]] = {}
     for picture in pictures:
-        groups.setdefault(str(PurePosixPath(picture.id).with_suffix("")), []).append(picture.id)
+        groups.setdefault(os.path.splitext(picture.id)[0], []).append(picture.id)  # noqa: PTH122
     return [tuple(ids) for ids in groups.values() if len(ids) > 1]
 
 
-def _entries(
-    folder: Path, prefix: str, above: frozenset[tuple[int, int]]
-) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every visible file with the path that leads to it; links are followed, but not in circles."""
+def visible(id: str) -> bool:
+    """Whether none of a path's parts is hidden or what archives and drives leave behind."""
+    return not any(part.startswith(".") or part in SKIPPED for part in PurePosixPath(id).parts)
+
+
+def _walked(
+    folder: Path, prefix: str, subfolders: bool, above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[str, Path, list[Entry]]]:
+    """Each folder's visible files and the paths to them; links are followed, not in circles."""
     try:
         status = folder.stat()
         with os.scandir(folder) as entries:
@@ -87,31 +84,52 @@ def _entries(
     except OSError as error:
         raise _unwalkable(folder, error) from error
     above = above | {(status.st_dev, status.st_ino)}
+    files, folders = [], []
     for entry in ordered:
-        if entry.name.startswith(".") or entry.name in SKIPPED:
-            continue
-        if not entry.is_dir():
-            yield prefix, entry
-        elif not entry.is_symlink() or _identity(entry) not in above:
-            yield from _entries(Path(entry.path), f"{prefix}{entry.name}/", above)
+        if not (entry.name.startswith(".") or entry.name in SKIPPED):
+            (folders if entry.is_dir() else files).append(entry)
+    yield prefix, folder, files
+    for entry in folders if subfolders else ():
+        if not entry.is_symlink() or _identity(entry) not in above:
+            yield from _walked(folder / entry.name, f"{prefix}{entry.name}/", subfolders, above)
 
 
-def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
+def _texts(files: Sequence[Entry], ending: str) -> dict[str, Entry]:
+    """The text files by their names without ending; of two, the one spelt as asked for."""
+    lowered = ending.lower()
+    texts = {e.name[: -len(ending)]: e for e in files if e.name.lower().endswith(lowered)}
+    return texts | {e.name[: -len(ending)]: e for e in files if e.name.endswith(ending)}
+
+
+def _identity(entry: Entry) -> tuple[int, int]:
     """What tells a folder from all others, whatever path led to it."""
     status = entry.stat()
     return status.st_dev, status.st_ino
 
 
-def _found(prefix: str, entry: os.DirEntry[str]) -> Found:
-    """A link that leads nowhere is found too, so that reading it can say so."""
+def _found(prefix: str, folder: Path, entry: Entry, text: Entry | None) -> Found:
+    size_bytes, mtime_ns = _measured(entry)
+    return Found(
+        id=prefix + entry.name,
+        file=folder / entry.name,
+        size_bytes=size_bytes,
+        mtime_ns=mtime_ns,
+        beside=None if text is None else _beside(folder, text),
+    )
+
+
+def _beside(folder: Path, entry: Entry) -> Beside:
+    size_bytes, mtime_ns = _measured(entry)
+    return Beside(file=folder / entry.name, size_bytes=size_bytes, mtime_ns=mtime_ns)
+
+
+def _measured(entry: Entry) -> tuple[int, int]:
+    """Size and time; a link that leads nowhere is found too, so that reading it can say so."""
     try:
         status = entry.stat()
-        size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
     except OSError:
-        size_bytes, mtime_ns = 0, 0
-    return Found(
-        id=prefix + entry.name, path=Path(entry.path), size_bytes=size_bytes, mtime_ns=mtime_ns
-    )
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _unwalkable(folder: Path, error: OSError) -> FileError:

@@ -1,0 +1,1 @@
+"""What is said of a picture: which texts there are, and what becomes of them each time."""

@@ -1,0 +1,62 @@
+"""Masks at the size of latents: made once from their pictures, kept like every other entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from scumble.data import images, masks
+from scumble.data.cache import Store, picture_key, recipe, value
+from scumble.data.looks import Look
+from scumble.events import Encoded
+from scumble.spec.references import MaskSpec
+
+FIELD = "mask"
+EACH = 64  # masks between two events
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A mask, the key it has, and what its pixels become."""
+
+    key: bytes
+    look: Look
+    spec: MaskSpec
+    cell: int
+
+
+def wanted(look: Look, spec: MaskSpec, source: str, cell: int) -> Wanted:
+    """The mask of a picture (its hash in hex) whose latents stand for `cell` pixels a side."""
+    facts = (spec.alpha, spec.invert, spec.grow, spec.blur, spec.minimum)
+    return Wanted(
+        picture_key(recipe("mask", repr(facts), str(cell)), source, look.view), look, spec, cell
+    )
+
+
+def made(one: Wanted) -> Tensor:
+    """What the loss of each latent is multiplied with, [1, height, width] from 0 to 1."""
+    pixels = images.alpha if one.spec.alpha else images.grey
+    values = masks.values(pixels(one.look.image.file, one.look.view), one.spec)
+    return torch.from_numpy(masks.reduced(values, one.cell))[None]
+
+
+def filled(store: Store, missing: Sequence[Wanted]) -> Iterator[Encoded]:
+    """Write the entries of these masks."""
+    if not missing:
+        return
+    start = perf_counter()
+    with store.writer({FIELD: torch.float32}) as writer:
+        for done, one in enumerate(missing, 1):
+            writer.add(one.key, [value(made(one))])
+            if done % EACH == 0 or done == len(missing):
+                yield Encoded(
+                    kind="masks",
+                    done=done,
+                    total=len(missing),
+                    seconds=perf_counter() - start,
+                    bytes=writer.bytes_written,
+                )

@@ -1,0 +1,1 @@
+"""Targets, their references and masks: which belong together, and whether they fit."""

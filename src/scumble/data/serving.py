@@ -1,0 +1,108 @@
+"""Batches of a unit's examples: read from the cache, or encoded when their turn comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scumble.data import mask_cache
+from scumble.data.batch import Batch
+from scumble.data.library import Entry, Library
+from scumble.data.looks import Look, looks
+from scumble.data.order import Row, Unit
+from scumble.data.picture_set import PictureSet
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One example as it goes into a batch."""
+
+    slot: int
+    member: int
+    target: Look
+    latents: Tensor
+    references: tuple[Tensor, ...]
+    mask: Tensor | None
+    text: str
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What examples of one batch have in common."""
+        return (self.mask is None, *(one.shape for one in self.references))
+
+
+def batches(library: Library, unit: Unit, step: int) -> list[Batch]:
+    """A unit's examples at a step: one batch for each number and size of references."""
+    one = library.sets[unit.dataset]
+    groups: dict[tuple[object, ...], list[Shown]] = {}
+    for slot, row in enumerate(unit.rows):
+        shown = _shown(library, one, slot, row, step)
+        groups.setdefault(shown.kind, []).append(shown)
+    return [_batch(library, one, group) for group in groups.values()]
+
+
+def _shown(library: Library, one: PictureSet, slot: int, row: Row, step: int) -> Shown:
+    seen = looks(one, row.member, one.version(row))
+    references = [seen.references[number] for number in one.shown(row)]
+    asked = [seen.target, *(look for look in references if look is not None)]
+    latents = [entry["latents"].float() for entry in _latents(library, one, asked)]
+    return Shown(
+        slot=slot,
+        member=row.member,
+        target=seen.target,
+        latents=latents[0],
+        references=tuple(latents[1:]),
+        mask=None if seen.mask is None else _mask(library, one, seen.mask),
+        text=one.caption(row, step),
+    )
+
+
+def _latents(library: Library, one: PictureSet, asked: Sequence[Look]) -> list[Entry]:
+    wanted = [library.wanted(look) for look in asked]
+    if library.keeps(one):
+        store = library.pictures[one.spec.id]
+        return [store.read(each.key) for each in wanted]
+    assert library.see is not None
+    return library.see(wanted)
+
+
+def _mask(library: Library, one: PictureSet, look: Look) -> Tensor:
+    wanted = library.mask(one, look)
+    if library.keeps(one):
+        return library.masks.read(wanted.key)[mask_cache.FIELD]
+    return mask_cache.made(wanted)
+
+
+def _words(library: Library, texts: Sequence[str]) -> list[Entry]:
+    if library.keeps_texts:
+        return [library.texts.read(library.text_key(text)) for text in texts]
+    assert library.read is not None
+    return library.read(texts)
+
+
+def _batch(library: Library, one: PictureSet, group: Sequence[Shown]) -> Batch:
+    words = _words(library, [each.text for each in group])
+    masks = [each.mask for each in group if each.mask is not None]
+    return Batch(
+        latents=torch.stack([each.latents for each in group]),
+        words={name: torch.stack([word[name] for word in words]) for name in words[0]},
+        frames=torch.tensor([each.target.view.frame.row() for each in group]),
+        weights=torch.tensor([_weight(one, each.member) for each in group]),
+        slots=tuple(each.slot for each in group),
+        ids=tuple(f"{one.spec.id}/{each.target.image.id}" for each in group),
+        captions=tuple(each.text for each in group),
+        references=tuple(
+            torch.stack(column) for column in zip(*(each.references for each in group), strict=True)
+        ),
+        masks=torch.stack(masks) if masks else None,
+    )
+
+
+def _weight(one: PictureSet, member: int) -> float:
+    """Factor on an example's loss."""
+    mask = one.spec.mask
+    masked = mask is not None and (mask.alpha or one.examples[member].mask is not None)
+    return one.spec.loss_weight * (mask.weight if mask is not None and masked else 1.0)

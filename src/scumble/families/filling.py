@@ -1,0 +1,108 @@
+"""Everything that a run will ask for, put into the cache; the same for a run and for a build."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scumble.data import mask_cache, packing
+from scumble.data.cache import Missing
+from scumble.data.library import Library
+from scumble.errors import ScumbleError, gather
+from scumble.events import Encoded, Warned
+from scumble.families import encoding, weights
+from scumble.families.adopting import adopt
+from scumble.families.encoding import Unreadable, part_of
+from scumble.hardware.device import Place
+from scumble.spec.saving import CacheSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filling:
+    """How the cache is filled."""
+
+    model: weights.Model
+    place: Place
+    tokens: int
+    kept: CacheSpec
+    part: tuple[int, int] = (0, 1)
+    """This process makes part i of n of what is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """What is still to be made."""
+
+    pictures: int
+    masks: int
+    texts: int
+    bytes: int
+    """What it will take of the disk."""
+
+    @property
+    def entries(self) -> int:
+        """All of them."""
+        return self.pictures + self.masks + self.texts
+
+
+def ahead(filling: Filling, library: Library, texts: Sequence[str]) -> Ahead:
+    """What is missing, and its size, known from its shapes; pictures that were never hashed count
+    as missing nothing."""
+    model, kept = filling.model, filling.kept
+    pictures = [one for group in library.missing_pictures().values() for one in group]
+    masks = library.missing_masks()
+    lacking = len(library.missing_texts(texts))
+    cells = [math.prod(one.look.view.frame.size) // library.cell**2 for one in masks]
+    total = sum(encoding.picture_bytes(model, kept, one.view.frame.size) for one in pictures)
+    total += sum(packing.entry_bytes({"mask": (count,)}, "fp32") for count in cells)
+    total += lacking * encoding.text_bytes(model, filling.place, filling.tokens, kept)
+    return Ahead(pictures=len(pictures), masks=len(masks), texts=lacking, bytes=total)
+
+
+def fill(
+    filling: Filling,
+    library: Library,
+    texts: Sequence[str],
+    bad: dict[str, list[Unreadable]] | None = None,
+) -> Iterator[Encoded | Warned]:
+    """Make this part of what is missing: texts, masks, then the pictures of one set after another.
+
+    Pictures that cannot be decoded stop nothing. At the end, those of sets with `skip_bad` are told
+    and put into `bad` by set, to be left out; the others are raised as one ExceptionGroup.
+    """
+    model, place, kept, part = filling.model, filling.place, filling.kept, filling.part
+    some = [row for row in library.missing_texts(texts) if part_of(row[0], part)]
+    yield from encoding.encode_texts(
+        model, place, library.texts, some, filling.tokens, kept.text_dtype
+    )
+    masks = [one for one in library.missing_masks() if part_of(one.key, part)]
+    yield from mask_cache.filled(library.masks, masks)
+    refused: list[ScumbleError] = []
+    for name, missing in library.missing_pictures().items():
+        own = [one for one in missing if part_of(one.key, part)]
+        unread: list[Unreadable] = []
+        yield from _pictures(filling, library, name, own, unread)
+        if library.sets[name].spec.skip_bad:
+            yield from encoding.left_out(unread, name)
+            if bad is not None:
+                bad.setdefault(name, []).extend(unread)
+        else:
+            refused += [error for _, error in unread]
+    gather("pictures cannot be decoded", refused)
+
+
+def _pictures(
+    filling: Filling,
+    library: Library,
+    name: str,
+    own: Sequence[Missing],
+    unread: list[Unreadable],
+) -> Iterator[Encoded | Warned]:
+    """Of one set, taken over from another trainer where the job says so."""
+    model, place, precision = filling.model, filling.place, filling.kept.picture_dtype
+    store = library.pictures[name]
+    if library.sets[name].spec.adopt == "sd-scripts":
+        yield from adopt(model, place, store, own, precision)
+        own = [own[number] for number in store.missing([one.key for one in own])]
+    yield from encoding.encode_pictures(model, place, store, own, precision, unread)

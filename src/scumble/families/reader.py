@@ -1,0 +1,115 @@
+"""Text encoders that are kept loaded and turn texts into entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from scumble.data import packing
+from scumble.errors import JobError
+from scumble.families import room, weights
+from scumble.families.eyes import finite
+from scumble.families.family import Entry, Prompt, Tools
+from scumble.hardware.device import Place
+
+TEXTS = 8  # texts that go through an encoder together
+
+
+class Reader:
+    """Reads texts. Not for two threads at once; holds the encoders as long as it is held."""
+
+    def __init__(
+        self,
+        model: weights.Model,
+        place: Place,
+        tokens: int,
+        precision: str,
+        tools: Tools | None = None,
+    ) -> None:
+        """`precision` is what entries are kept in; see `packing.packed`."""
+        self._tools = weights.tools(model) if tools is None else tools
+        self._model = model
+        self._place = place
+        self._tokens = tokens
+        self._precision = precision
+        self._modules = {
+            name: weights.loaded(model, name, dtype=place.dtype, device=place.device)
+            for name in readers(model)
+        }
+        self._device = place.device
+        self._count = TEXTS
+        self._notes: list[str] = []
+
+    def read(self, texts: Sequence[str]) -> list[Entry]:
+        """What the cache would give back for these texts, computed with as the device does.
+
+        Each is read by itself; see `Eyes.see`.
+        """
+        kept = [entry for text in texts for entry in self.entries([text])]
+        return [packing.unpacked(entry, self._place.dtype) for entry in kept]
+
+    def entries(self, texts: Sequence[str]) -> Iterator[Entry]:
+        """Texts as they are kept, on the CPU; fewer at a time when there is no room for many."""
+        done = 0
+        while done < len(texts):
+            some = texts[done : done + self._count]
+            try:
+                read = self._read(some)
+            except (RuntimeError, MemoryError) as error:
+                if not room.exhausted(error):
+                    raise
+                read = []
+            if not read:
+                self._make_room(len(some))
+            for text, entry in zip(some, read, strict=False):
+                finite(entry, f"text '{text[:60]}'", self._place)
+                yield entry
+            done += len(read)
+
+    def _make_room(self, count: int) -> None:
+        """After that many texts did not fit."""
+        room.released(self._device)
+        if count > 1:
+            self._notes += ["Texts do not fit into memory together; fewer are read at a time."]
+            self._count = count // 2
+            return
+        if self._device.type == "cpu":
+            remedy = "stop other programs, or lower `model.text_tokens`"
+            raise JobError("hardware", "there is no memory to read a text", remedy)
+        self._notes += ["A text does not fit into memory; texts are read on the CPU, slowly."]
+        self._device = torch.device("cpu")
+        for module in self._modules.values():
+            module.to(self._device)
+        room.released(self._place.device)
+
+    def notes(self) -> list[str]:
+        """What happened that a user should know, each thing once."""
+        taken, self._notes = list(dict.fromkeys(self._notes)), []
+        return taken
+
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """Texts of which an encoder that reads the job's number of tokens will not see all."""
+        parts = self._model.family.parts
+        measured = [name for name, part in parts.items() if part.text_is_measured]
+        return [text for text in texts if any(self._overflows(n, text) for n in measured)]
+
+    def _overflows(self, name: str, text: str) -> bool:
+        tool: Any = self._tools[name]
+        return len(tool(text)["input_ids"]) > self._tokens
+
+    def _read(self, texts: Sequence[str]) -> list[Entry]:
+        family, device = self._model.family, self._device
+        words = [family.words(self._tools, Prompt(text, self._tokens)) for text in texts]
+        moved = [{name: one.to(device) for name, one in entry.items()} for entry in words]
+        with torch.no_grad():
+            read = family.read(self._modules, moved)
+        in_place = [{n: one.to(self._place.dtype) for n, one in entry.items()} for entry in read]
+        kept = [packing.packed(entry, self._precision) for entry in in_place]
+        return [{name: one.cpu() for name, one in entry.items()} for entry in kept]
+
+
+def readers(model: weights.Model) -> list[str]:
+    """The parts of a model that read texts."""
+    return [name for name, part in model.family.parts.items() if part.tokenizer is not None]

@@ -1,0 +1,58 @@
+"""A job whose paths mean the same everywhere: what it reads, absolute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from scumble.spec.base import Spec
+from scumble.spec.dataset import DatasetSpec
+from scumble.spec.job import JobSpec
+from scumble.spec.sources import HubSource, SourceSpec, TableSource
+
+S = TypeVar("S", bound=Spec)
+
+
+def located(job: JobSpec, base: Path) -> JobSpec:
+    """The job with everything that it reads as absolute paths; hub ids stay as they are."""
+    path = job.model.path
+    if not path.startswith("builtin:"):
+        path = _absolute(path, base)
+    model = job.model.model_copy(update={"path": path})
+    data = tuple(_set(one, base) for one in job.data)
+    return job.model_copy(update={"model": model, "data": data})
+
+
+def _set(one: DatasetSpec, base: Path) -> DatasetSpec:
+    references = tuple(_placed(each, base, "folder", "write_to") for each in one.references)
+    references = tuple(
+        each.model_copy(update={"source": _source(each.source, base)}) for each in references
+    )
+    mask = one.mask
+    if mask is not None:
+        mask = _placed(mask, base, "folder")
+        mask = mask.model_copy(update={"source": _source(mask.source, base)})
+    placed = _placed(one, base, "folder")
+    changes = {"source": _source(one.source, base), "references": references, "mask": mask}
+    return placed.model_copy(update=changes)
+
+
+def _source(source: SourceSpec | None, base: Path) -> SourceSpec | None:
+    match source:
+        case TableSource():
+            return _placed(source, base, "file", "folder")
+        case HubSource() if (base / Path(source.dataset).expanduser()).exists():
+            return _placed(source, base, "dataset")
+        case _:
+            return source
+
+
+def _placed(section: S, base: Path, *names: str) -> S:
+    """The section with these settings as absolute paths, where they are set."""
+    values = section.model_dump(include=set(names))
+    told = {name: _absolute(value, base) for name, value in values.items() if value is not None}
+    return section.model_copy(update=told)
+
+
+def _absolute(path: str, base: Path) -> str:
+    return str((base / Path(path).expanduser()).resolve())
