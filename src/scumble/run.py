@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,13 +13,12 @@ import torch
 
 from scumble import __version__
 from scumble.adapters.attach import Adapters, attach, chosen
-from scumble.caching import complete
+from scumble.caching import complete, served
 from scumble.checkpoint import export, state, store
 from scumble.checkpoint import folder as run_folder
 from scumble.data.leases import leased
 from scumble.data.library import Library
 from scumble.data.manifest import samples
-from scumble.data.serving import batches
 from scumble.disk import claimed, made
 from scumble.errors import FileError, ScumbleError, leaves
 from scumble.events import (
@@ -142,7 +140,7 @@ def source(plan: Plan, library: Library) -> Source:
     return Source(
         order=plan.order,
         drawer=Drawer(plan.job.training.seed, plan.job.objective.times),
-        read=partial(batches, library),
+        read=served(plan, library),
         device=plan.place.device,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -215,3 +216,21 @@ def test_our_own_mistakes_keep_their_traceback() -> None:
 def test_an_interrupted_command_exits_with_130() -> None:
     done = run(ENDINGS.format(command="interrupted"))
     assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+def test_any_name_can_be_told_to_any_terminal(encoding: str, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xc3\xa9-\xff.png")
+    for folder in ("after", "before"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(b"no picture")
+    words = ["--targets", tmp_path / "after", "--references", tmp_path / "before"]
+    done = subprocess.run(
+        [sys.executable, "-m", "scumble", "data", "pairs", *map(str, words)],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, b"")
+    assert rb"-\udcff.png" in done.stdout

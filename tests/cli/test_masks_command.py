@@ -203,6 +203,46 @@ def test_nothing_is_written_among_the_pictures(place: str, photos: Path, tmp_pat
     assert files(photos) == before
 
 
+def test_a_folder_that_holds_the_pictures_is_no_place_for_what_is_made(
+    photos: Path, tmp_path: Path
+) -> None:
+    before = files(photos.parent)
+    with pytest.raises(JobError, match="holds the pictures"):
+        run("masks", photos, "--out", photos.parent, "--alpha")
+    with pytest.raises(JobError, match="holds the pictures"):
+        run("degrade", "--from", photos, "--to", photos.parent, "--kind", "blur")
+    with pytest.raises(JobError, match="would be taken for one of its pictures"):
+        out = tmp_path / "m"
+        run("masks", photos, "--out", out, "--alpha", "--sheet", out / "sheet.png")
+    assert files(photos.parent) == before
+
+
+def test_a_picture_in_colours_is_never_replaced_by_a_mask(photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    subject().save(other / "a.png")
+    before = (other / "a.png").read_bytes()
+    with pytest.raises(JobError, match=r"1 files there are no grey masks, first a\.png"):
+        run("masks", photos, "--out", other, "--alpha", "--existing", "again")
+    assert files(other) == ["a.png"] and (other / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_the_disk_refuses_is_told_by_every_process(
+    processes: int, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DiskError, match="is not a folder"):
+        run("masks", photos, "-o", tmp_path / "file/m", "--alpha", "--processes", processes)
+
+
+def test_a_mistyped_folder_is_asked_back(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"no such folder; did you mean .*photos\?"):
+        run("masks", tmp_path / "photo", "--out", tmp_path / "m", "--alpha")
+    with pytest.raises(FileError, match=r"no such folder; did you mean .*photos\?"):
+        degraded(tmp_path / "photo", tmp_path / "d", "--kind", "blur")
+
+
 def test_two_pictures_of_one_name_would_share_a_mask(photos: Path, tmp_path: Path) -> None:
     subject().save(photos / "a.webp")
     with pytest.raises(ExceptionGroup) as caught:
@@ -218,6 +258,10 @@ def test_two_pictures_of_one_name_would_share_a_mask(photos: Path, tmp_path: Pat
         (["--background", "purple"], "not a colour"),
         (["--grabcut", "--box", "0.9,0,0.1,1"], "not a box"),
         (["--alpha", "--existing", "maybe"], "skip or again"),
+        (["--alpha", "--device", "cpu"], "--device goes with --text only"),
+        (["--background", "chroma", "--tolerance", "9"], "--tolerance goes with --background"),
+        (["--text", " "], "--text: it is empty"),
+        (["--text", "cat", "--device", "nonsense"], "'nonsense' cannot be used"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -314,6 +358,35 @@ def test_files_of_others_are_never_written_over(photos: Path, tmp_path: Path) ->
     assert files(target) == ["a.png"] and (target / "a.png").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("other", [["--ending", "jpg"], ["--variants", 2]], ids=str)
+def test_no_target_gets_a_second_picture_of_its_name(
+    other: list[object], photos: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "d"
+    degraded(photos, target, "--kind", "blur")
+    before = files(target)
+    for again in ([], ["--again"]):
+        with pytest.raises(JobError, match="another ending or folder"):
+            degraded(photos, target, "--kind", "blur", *other, *again)
+    assert files(target) == before
+
+
+def test_more_variants_may_be_added(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    degraded(photos, tmp_path / "d", "--kind", "blur", "--variants", 2)
+    degraded(photos, tmp_path / "d", "--kind", "blur", "--variants", 3)
+    assert "3 pictures made" in (out := capsys.readouterr().out) and "6 were there" in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
+def test_a_name_that_is_no_text_is_degraded_like_any_other(photos: Path, tmp_path: Path) -> None:
+    (photos / "a.png").rename(photos / os.fsdecode(b"a\xff.png"))
+    for _ in range(2):
+        degraded(photos, tmp_path / "d", "--kind", "blur")
+    assert os.fsdecode(b"a\xff.png") in files(tmp_path / "d")
+
+
 def test_an_index_of_something_else_is_not_touched(photos: Path, tmp_path: Path) -> None:
     target = tmp_path / "d"
     target.mkdir()
@@ -341,8 +414,10 @@ def test_a_picture_that_cannot_be_read_is_told_and_tried_again(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--kind", "blurr"], "blurr"),
-        (["--kind", "blur", "--set", "radios=2"], "did you mean"),
+        (["--kind", "blurr"], "--kind: 'blurr' is not known; did you mean 'blur'?"),
+        (["--kind", "blur", "--set", "radios=2"], "--set radios=2: blur has no setting 'radios'"),
+        (["--kind", "noise", "--set", "quality=2"], "known: level, coloured, salt_and_pepper"),
+        (["--kind", "blur", "--set", "radius=-1"], "--set radius=-1: must be"),
         (["--kind", "jpeg_artifacts", "--set", "quality=high"], "quality"),
         (["--kind", "blur", "--ending", "gif"], "png, webp, jpg"),
     ],
@@ -382,6 +457,8 @@ def test_a_job_whose_pictures_would_not_be_what_is_trained_on_is_refused(
     assert "at: original" in told(refused.value)
     with pytest.raises(JobError, match="--kind goes with --from"):
         run("degrade", job(tmp_path), "--kind", "blur")
+    with pytest.raises(JobError, match="--seed goes with --from"):
+        run("degrade", job(tmp_path), "--seed", 3)
 
 
 def test_a_full_or_forbidden_disk_is_said_so(photos: Path, tmp_path: Path) -> None:

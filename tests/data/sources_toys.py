@@ -112,6 +112,11 @@ class Web(BaseHTTPRequestHandler):
             self.answer(200, b"<html>sorry</html>", "text/html")
         elif name == "cut.png":
             self.answer(200, PICTURES["a.png"][:20], length=len(PICTURES["a.png"]))
+        elif name == "chunk.png":  # a length in hexadecimal, and less than that
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"ff\r\n" + PICTURES["a.png"][:20])
         elif name == "away.png":
             self.send_response(302)
             self.send_header("Location", "file:///etc/hostname")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from scumble.cli import cache_build
 from scumble.cli.cache import cache
 from scumble.cli.cache_tools import byte_count, seconds
 from scumble.data import leases
-from scumble.errors import DiskError, JobError, ScumbleError
+from scumble.errors import DiskError, FileError, JobError, ScumbleError
 from tests.toys import pictures
 
 
@@ -168,6 +171,34 @@ def test_what_cannot_be_meant_is_told(tmp_path: Path, words: list[str]) -> None:
         cache_build.part_told("2/2")
 
 
+def test_a_folder_that_is_no_cache_is_not_called_whole(tmp_path: Path) -> None:
+    for words in (["verify"], ["ls"], ["gc", "--max-size", "1GB"]):
+        with pytest.raises(FileError, match="there is no cache in this folder"):
+            typed(*words, tmp_path)
+    with pytest.raises(JobError, match="--unused: '5x' is no time"):
+        (tmp_path / "pictures").mkdir()
+        typed("ls", tmp_path, "--unused", "5x")
+
+
+def test_a_name_with_an_equals_sign_is_no_setting(job: Path) -> None:
+    for ending in (".png", ".txt"):
+        (job.parent / f"square/p00{ending}").rename(job.parent / f"square/a=b{ending}")
+    assert "square/a=b.png: to be made" in typed("explain", job, "a=b.png", "data.0.repeats=2")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--devices", "cpu,"], "--devices: 'cpu,' names none"),
+        (["--devices", "cpu", "--processes", "2"], "not the number of devices"),
+        (["cache.mode=on_demand"], "there is nothing to build"),
+    ],
+)
+def test_a_build_that_cannot_be_meant_is_refused(job: Path, words: list[str], said: str) -> None:
+    with pytest.raises(JobError, match=said):
+        typed("build", job, *words)
+
+
 def test_sizes_and_times_are_read_as_people_write_them() -> None:
     assert [byte_count(told) for told in ("20GB", "1.5 GiB", "7", "2kb")] == [
         20 * 10**9, 1610612736, 7, 2000,
@@ -180,6 +211,29 @@ def test_sizes_and_times_are_read_as_people_write_them() -> None:
             seconds(nonsense)
         with pytest.raises(JobError):
             byte_count(nonsense or "GB")
+
+
+STOPPED = """
+import signal, sys, time
+try:
+    print("at work", flush=True)
+    time.sleep(30)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    print("put away", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are other things there")
+def test_stopped_processes_get_the_time_to_put_their_things_away() -> None:
+    """Both are stopped by Ctrl-C; only what takes too long is ended."""
+    words = [sys.executable, "-c", STOPPED]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(signal.SIGINT)
+        cache_build.ended([process])
+        assert process.stdout.read() == "put away\n"
 
 
 @pytest.mark.acceptance

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +20,9 @@ from scumble.data.collection import Collection, collected
 from scumble.data.example import Image
 from scumble.data.hashing import hashed, hashes
 from scumble.data.ledger import Ledger, Row, Text
+from scumble.data.overlapped import overlapped
 from scumble.data.sources.memory import Memory
-from scumble.data.sources.record import Lent, Where
+from scumble.data.sources.record import File, Lent, Where
 from scumble.errors import FileError
 from scumble.spec.sources import TableSource
 
@@ -62,6 +67,16 @@ def test_a_foreign_ledger_is_an_empty_one(tmp_path: Path, text: str) -> None:
     assert first.ledger is not None
     first.ledger.write_text(text, "latin-1")
     assert seen(tmp_path) == first
+
+
+def test_a_ledger_whose_numbers_are_none_is_an_empty_one(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    ledger.write(file, Ledger({"a.png": Row(1, 2, 3, 4)}, {}))
+    told = json.loads(file.read_text())
+    for wrong in ([None], ["3"], [3.5], [True]):
+        told["pictures"]["width"] = wrong
+        file.write_text(json.dumps(told))
+        assert ledger.read(file) == Ledger()
 
 
 def test_a_torn_ledger_is_an_empty_one(tmp_path: Path) -> None:
@@ -178,7 +193,7 @@ def test_a_file_that_changes_between_scan_and_hash_is_refused(tmp_path: Path) ->
 def test_what_was_hashed_before_a_failure_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scumble.data.hashing.TOGETHER", 1)
+    monkeypatch.setattr("scumble.data.overlapped.PROBE", 1)
     picture(tmp_path, "a.png")
     picture(tmp_path, "b.png")
     first = seen(tmp_path)
@@ -201,3 +216,52 @@ def test_bytes_that_are_no_file_are_hashed_and_those_vouched_for_are_not_read() 
 
     found = hashed(None, [image("a", b"abc", None), image("b", None, "ff" * 16)], read=True)
     assert found == {"a": blake2b(b"abc", digest_size=16).hexdigest(), "b": "ff" * 16}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02])
+def test_things_keep_their_order_whether_work_waits_or_not(seconds: float) -> None:
+    threads = set()
+
+    def work(some: Sequence[int]) -> list[int]:
+        threads.add(threading.get_ident())
+        time.sleep(seconds)
+        return list(some)
+
+    things = list(range(1100))
+    with closing(overlapped(work, things)) as made:
+        assert [one for some in made for one in some] == things
+    assert (len(threads) > 1) == (seconds > 0)
+
+
+def test_work_that_is_broken_off_is_not_done_to_the_end() -> None:
+    done = []
+
+    def work(some: Sequence[int]) -> int:
+        time.sleep(0.01)
+        done.append(some)
+        return some[0]
+
+    with closing(overlapped(work, range(100_000))) as made:
+        assert [next(made), next(made)] == [0, 16]
+    assert len(done) < 50
+
+
+def test_what_was_read_before_a_scan_is_broken_off_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        picture(tmp_path, f"{number:02d}.png")
+    really = images.header
+
+    def interrupted(file: File) -> images.Header:
+        if str(file).endswith("30.png"):
+            raise KeyboardInterrupt
+        return really(file)
+
+    monkeypatch.setattr(images, "header", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        seen(tmp_path)
+    monkeypatch.undo()
+    (file,) = (tmp_path / "cache" / "ledgers").iterdir()
+    assert list(ledger.read(file).pictures) == [f"{number:02d}.png" for number in range(16)]
+    assert len(seen(tmp_path).images) == 40

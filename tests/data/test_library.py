@@ -143,3 +143,75 @@ def test_tensors_come_back_as_they_went_in(tmp_path: Path, dtype: torch.dtype) -
     store.close()
     assert all(torch.equal(found[name], entry[name]) for name in entry)
     assert store.missing([bytes(16), b"1" * 16, b"1" * 16]) == [1]
+
+
+def test_of_versions_by_epoch_only_those_that_are_shown_are_kept(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(96, 64)] * 4)
+    pictures(tmp_path / "other", [(64, 64)] * 4)
+    random = {"kind": "shapes", "crop": "random", "aspects": ["1:1"]}
+    timed = one_set(tmp_path, sizing=random, variants="epoch", start_epoch=2, end_epoch=3)
+    data = [*timed, {"id": "other", "folder": "other", "resolution": 32}]
+    plan = prepared(job(tmp_path, data=data, training__steps=30), tmp_path)
+    assert plan.epochs()["square"] > 5
+    assert plan.sets[0].versions(plan.epochs()["square"]) == range(1, 3)
+    with encoded(plan, lambda event: None) as library:
+        where = source(plan, library)
+        seen = [fed.batch.ids for step in range(1, 31) for fed in where.step(step)]
+    assert sum(name.startswith("square/") for ids in seen for name in ids) == 8
+
+
+CHANGES = {
+    "interpolation": {"interpolation": "area"},
+    "crop": {"sizing": {"kind": "shapes", "crop": "corner", "aspects": ["1:1"]}},
+    "resolution": {"resolution": 48},
+    "flip": {"flip": True},
+    "colour": {"colour": True},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_setting_of_the_view_makes_just_the_pictures_and_masks_it_changes_new(
+    tmp_path: Path, what: str
+) -> None:
+    pictures(tmp_path / "square", [(96, 64)] * 12)
+    pictures(tmp_path / "m", [(96, 64)] * 12, seed=1)
+    square = {"kind": "shapes", "aspects": ["1:1"]}
+    settings = {"sizing": square, "mask": {"folder": "m"}, "captions": "prompt", "prompt": "x"}
+    assert made(tmp_path, data=one_set(tmp_path, **settings)) == {
+        "pictures": 12,
+        "masks": 12,
+        "texts": 1,
+    }
+    counts = made(tmp_path, data=one_set(tmp_path, **{**settings, **CHANGES[what]}))
+    if what == "colour":
+        assert counts.keys() == {"pictures"} and 0 < counts["pictures"] < 12
+    else:
+        assert counts == {"pictures": 12, "masks": 12}
+    assert made(tmp_path, data=one_set(tmp_path, **settings)) == {}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"grow": 2}, {"blur": 1.5}, {"invert": True}, {"minimum": 0.2}]
+)
+def test_a_setting_of_the_mask_makes_masks_new_and_nothing_else(
+    tmp_path: Path, changed: dict[str, object]
+) -> None:
+    pictures(tmp_path / "square", [(64, 64)] * 3)
+    pictures(tmp_path / "m", [(64, 64)] * 3, seed=1)
+    made(tmp_path, data=one_set(tmp_path, mask={"folder": "m"}))
+    assert made(tmp_path, data=one_set(tmp_path, mask={"folder": "m", **changed})) == {"masks": 3}
+    weighed = {"folder": "m", "weight": 2.0, "missing": "whole"}
+    assert made(tmp_path, data=one_set(tmp_path, mask=weighed)) == {}
+
+
+def test_weights_of_set_and_mask_reach_the_loss(tmp_path: Path) -> None:
+    pictures(tmp_path / "square", [(64, 64)] * 4)
+    pictures(tmp_path / "m", [(64, 64)] * 2, seed=1)
+    mask = {"folder": "m", "weight": 3.0, "missing": "whole"}
+    data = one_set(tmp_path, loss_weight=0.5, mask=mask)
+    plan = prepared(job(tmp_path, data=data), tmp_path)
+    found = {}
+    with encoded(plan, lambda event: None) as library:
+        for fed in source(plan, library).step(1):
+            found |= dict(zip(fed.batch.ids, fed.batch.weights.tolist(), strict=True))
+    assert found == {f"square/p{n:02d}.png": 1.5 if n < 2 else 0.5 for n in range(4)}

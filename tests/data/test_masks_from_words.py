@@ -213,6 +213,10 @@ def test_models_that_do_not_fit_are_refused_with_the_way_out(
         load(model=sam)
     with pytest.raises(JobError, match=r"--sam: .* of the kind 'clipseg'"):
         load(model=dino, sam=clipseg)
+    with pytest.raises(JobError, match="leave it out"):
+        load(model=clipseg, sam=sam)
+    with pytest.raises(JobError, match="--device: 'cuda:99' cannot be used"):
+        load(model=clipseg, device="cuda:99")
 
 
 def test_weights_that_could_run_code_are_not_loaded(clipseg: str, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from scumble.cli.app import main
 from scumble.cli.pairs import pairs
 from scumble.errors import ScumbleError
+from tests.conftest import told
 
 from .pair_toys import blurred, kept, moved, picture
 
@@ -101,6 +105,8 @@ def test_a_sheet_among_the_pictures_is_refused(tmp_path: Path) -> None:
         (("--targets", ".", "--masks", ".", "--fit", "tight"), "'tight' is no way to fit"),
         (("job.yaml", "--targets", "."), "a job and folders were named"),
         (("--targets", "nowhere", "--masks", "."), "there is no such folder"),
+        (("job.yaml", "--fit", "loose"), "set `fit` in the job instead"),
+        (("job.yaml", "--all", "--no-pixels"), "--no-pixels and --all are given"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], said: str) -> None:
@@ -111,3 +117,37 @@ def test_a_job_without_pairs_is_refused(tmp_path: Path) -> None:
     folder = made(tmp_path)
     result = run(folder / "job.yaml", "data.0.references=[]", "data.0.mask=null")
     assert "no set has references or masks" in str(result.exception)
+
+
+def test_a_folder_without_a_picture_is_no_good_news(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    (folder / "none").mkdir()
+    result = run("--targets", folder / "none", "--references", folder / "none")
+    assert result.exception is not None
+    assert "there are no pictures" in told(result.exception)
+
+
+def test_a_mistyped_folder_is_asked_back(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    result = run("--targets", folder / "afters", "--references", folder / "before")
+    assert "did you mean" in str(result.exception) and "after?" in str(result.exception)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
+def test_a_name_that_is_no_text_goes_into_the_json(tmp_path: Path) -> None:
+    folder, name = made(tmp_path / "set"), os.fsdecode(b"4\xff.png")
+    (folder / "before/4.png").rename(folder / "before" / name)
+    words = ["data", "pairs", str(folder / "job.yaml"), "--no-pixels"]
+    assert main([*words, "--json", str(tmp_path / "all.json")]) == 2
+    found = json.loads((tmp_path / "all.json").read_text())["cats"]["findings"]
+    assert name in [one["id"] for one in found]
+
+
+def test_folders_with_repeats_in_their_names_pair_as_in_training(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    (folder / "sets").mkdir()
+    (folder / "after").rename(folder / "sets/10_cat")
+    job = (folder / "job.yaml").read_text().replace("folder: after", "folder: sets")
+    (folder / "job.yaml").write_text(job)
+    result = run(folder / "job.yaml", "data.cats.repeats_in_names=true")
+    assert (result.exit_code, "no problem found in 7 pairs" in result.output) == (0, True)

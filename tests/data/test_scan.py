@@ -453,7 +453,7 @@ def test_a_mask_that_would_not_be_used_is_an_error_whatever_may_be_skipped(tmp_p
     picture(tmp_path, "deep/a.png")
     picture(tmp_path, "a.png", text="", folder="masks")
     settings = {"mask": {"folder": "masks", "missing": "whole"}, "skip_bad": True}
-    (error,) = told(tmp_path, **settings, unpaired="fewer")
+    (error,) = told(tmp_path, **settings)
     assert "data.cats.mask: 1 of 1 mask belongs to no picture of the set: a.png" in error
     assert "another folder" in error
 

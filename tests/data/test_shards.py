@@ -239,6 +239,15 @@ def test_a_flipped_bit_in_the_columns_never_gives_wrong_numbers(tmp_path: Path) 
                 assert {f: (d, s, bytes(b)) for f, (d, s, b) in found.items()} == plain(number)
 
 
+def test_a_flipped_bit_in_the_header_never_gives_other_names(tmp_path: Path) -> None:
+    (path,) = filled(tmp_path, range(2))
+    whole = path.read_bytes()
+    for place in range(len(whole[:4096].rstrip())):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        index = Index.of(tmp_path, "text")
+        assert index.broken == (path,) and len(index) == 0
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 

@@ -368,12 +368,19 @@ def test_without_a_minimum_no_picture_is_too_small(sizing: Any) -> None:
         (by_aspect(resolution_type="pixel"), 63, "resolution"),
         (by_aspect(minimum_image_size=0.5), 1024, "sizing.minimum_image_size"),
         (
-            by_aspect(resolution_type="area", maximum_image_size=2048, target_downsample_size=2),
+            by_aspect(
+                crop=True, resolution_type="area", maximum_image_size=2048, target_downsample_size=2
+            ),
             1.0,
             "sizing.maximum_image_size",
         ),
         (
-            by_aspect(resolution_type="pixel", maximum_image_size=2048, target_downsample_size=2),
+            by_aspect(
+                crop=True,
+                resolution_type="pixel",
+                maximum_image_size=2048,
+                target_downsample_size=2,
+            ),
             1024,
             "sizing.target_downsample_size",
         ),

@@ -18,7 +18,8 @@ from PIL import Image
 from scumble.data.sources import builder, stream
 from scumble.data.sources.listing import listed
 from scumble.data.sources.record import Found, Where
-from scumble.errors import FileError, JobError
+from scumble.disk import claimed
+from scumble.errors import DiskError, FileError, JobError
 from scumble.spec.sources import HubSource
 from tests.data.sources_toys import (
     PICTURES,
@@ -252,6 +253,15 @@ def test_a_changed_dataset_is_streamed_anew(tmp_path: Path) -> None:
     assert len(after.pictures) == 4
     assert {one.source for one in before.pictures}.isdisjoint(one.source for one in after.pictures)
     assert len(list(spool(tmp_path).glob("*.png"))) == 4
+
+
+def test_a_whole_stream_may_be_read_by_several(tmp_path: Path) -> None:
+    many(tmp_path, 5)
+    before = hub(tmp_path, streaming=True, rows=4)
+    with claimed(spool(tmp_path)):
+        assert hub(tmp_path, streaming=True, rows=4) == before
+        with pytest.raises(DiskError, match="is at work"):
+            hub(tmp_path, streaming=True)
 
 
 def test_a_whole_stream_is_used_when_the_hub_cannot_be_asked(

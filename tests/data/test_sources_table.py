@@ -158,6 +158,8 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) 
         (b'image,caption\na.png,"a" cat\n', "row that begins in line 2 cannot be read"),
         (b"image,caption\nb.jpg,x\na.png,\xe9t\xe9\n", r"is not UTF-8 text \(line 3\); save it"),
         ("image,caption\n".encode("utf-16"), "is not UTF-8"),
+        ("image,caption\na.png,x\n".encode("utf-16-le"), r"is not UTF-8 text \(line 1\)"),
+        (b"a.png,a cat\nb.jpg,x\n", "names no columns, but a picture: a.png; begin it"),
         (b"image;caption\na.png;x\n", "its first line is one cell.*separate cells by commas"),
         (b"image,image\na.png,x\n", "two columns are named 'image'"),
     ],
@@ -284,7 +286,7 @@ def test_addresses_that_give_no_picture_are_told_with_the_reason(
 ) -> None:
     monkeypatch.setattr(downloads, "LIMIT_BYTES", 200)
     with web() as (address, asked):
-        names = ["gone.png", "page.png", "cut.png", "away.png", "busy.png", "b.jpg"]
+        names = ["gone.png", "page.png", "cut.png", "chunk.png", "away.png", "busy.png", "b.jpg"]
         csv_of(tmp_path / "t.csv", [(f"{address}/{name}", "") for name in names])
         listing = table(tmp_path, "t.csv")
     assert ids(listing) == ["busy.png"]
@@ -292,6 +294,8 @@ def test_addresses_that_give_no_picture_are_told_with_the_reason(
     assert reasons[f"{address}/gone.png"] == "cannot be fetched (404 Not Found)"
     assert reasons[f"{address}/page.png"] == "is no picture (text/html)"
     assert "broke off after 20 of" in reasons[f"{address}/cut.png"]
+    assert "broke off" in reasons[f"{address}/chunk.png"]
+    assert asked.count("/chunk.png") == 3
     assert "file" in reasons[f"{address}/away.png"]
     assert reasons[f"{address}/b.jpg"] == "is larger than 0 MB"
     assert (asked.count("/busy.png"), asked.count("/cut.png"), asked.count("/gone.png")) == (

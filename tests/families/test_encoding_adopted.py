@@ -127,6 +127,12 @@ def test_few_are_encoded_rather_than_compared(tmp_path: Path, model: Model, eyes
     assert told(model, store, wanted) == ""
 
 
+def test_it_is_told_when_there_is_nothing_to_take_over(tmp_path: Path, model: Model) -> None:
+    wanted, store = pictures(tmp_path / "p", 4), Store(tmp_path / "c", "cat")
+    assert "beside none of 4 pictures" in told(model, store, wanted)
+    assert told(model, store, []) == ""
+
+
 def test_files_that_cannot_be_it_are_passed_over(tmp_path: Path, eyes: Eyes) -> None:
     (one,) = pictures(tmp_path / "p", 1)
     assert isinstance(one.file, Path)
@@ -170,6 +176,43 @@ def test_files_that_are_no_latents_are_passed_over(
             np.savez(file, latents_8x8=right[0])
     dated(file, one.file.stat().st_mtime_ns + 10**9)
     assert npz.latents(one.file, one.view) is None
+
+
+@pytest.mark.parametrize("content", ["thin", "bomb", "secret", "plain"])
+def test_archives_that_are_no_latents_are_passed_over(
+    tmp_path: Path, eyes: Eyes, content: str
+) -> None:
+    (one,) = pictures(tmp_path / "p", 1)
+    assert isinstance(one.file, Path)
+    right = theirs(one, eyes)
+    file = kept(one, right)
+    match content:
+        case "thin":
+            np.savez(file, latents_8x8=right[:4])
+        case "bomb":
+            np.savez_compressed(file, latents_8x8=np.zeros((16, 8, 1 << 16), np.float32))
+        case "secret":
+            held = bytearray(file.read_bytes())
+            held[held.index(b"PK\x01\x02") + 8] |= 1  # says that it is encrypted
+            file.write_bytes(held)
+        case _:
+            with file.open("wb") as stream:
+                np.save(stream, right)
+    dated(file, one.file.stat().st_mtime_ns + 10**9)
+    assert npz.latents(one.file, one.view) is None
+
+
+def test_a_value_that_fp16_cannot_hold_is_not_taken_over(
+    tmp_path: Path, model: Model, eyes: Eyes
+) -> None:
+    wanted, store = pictures(tmp_path / "p", 5), Store(tmp_path / "c", "cat")
+    for one in wanted:
+        kept(one, theirs(one, eyes))
+    last = max(wanted, key=lambda one: one.key)
+    kept(last, np.full((16, 8, 8), 1e6, np.float32))
+    said = " ".join(event.text for event in adopt(model, PLACE, store, wanted, "fp16"))
+    assert "latents of 4 pictures" in said
+    assert store.missing([last.key]) == [0]
 
 
 def test_a_sample_agrees_with_its_middle_as_far_as_it_is_spread() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from tests.toys import checkpoint, journal, trained
+from tests.toys import checkpoint, journal, pictures, trained
 
 CARD = {"hardware__device": "cuda", "hardware__precision": "bf16"}
 PREVIEWS = {
@@ -47,3 +48,34 @@ def test_computing_blocks_again_takes_less_of_the_card(tmp_path: Path) -> None:
         trained(tmp_path, name=f"again-{again}", training__batch_size=8, **CARD, **changes)
         peaks.append(torch.cuda.max_memory_allocated())
     assert peaks[1] < peaks[0]
+
+
+@pytest.mark.gpu
+def test_pairs_and_masks_train_alike_from_the_cache_and_on_demand(tmp_path: Path) -> None:
+    model = {
+        "family": "flux",
+        "flavour": "kontext",
+        "path": "builtin:tiny-flux-kontext",
+        "text_tokens": 16,
+    }
+    for name in ("after", "before"):
+        pictures(tmp_path / name, [(64, 64), (96, 64)] * 2)
+    square = Image.new("L", (64, 64))
+    square.paste(255, (0, 0, 32, 64))
+    (tmp_path / "masks").mkdir()
+    for number in (0, 2):
+        square.save(tmp_path / "masks" / f"p{number:02d}.png")
+    edits = {
+        "id": "edits",
+        "folder": "after",
+        "resolution": 48,
+        "references": [{"folder": "before"}],
+        "mask": {"folder": "masks", "missing": "whole"},
+    }
+    job = {"data": [edits], "model": model, "training__steps": 3, "hardware__device": "cuda"}
+    trained(tmp_path, name="kept", **job)
+    trained(tmp_path, name="demand", cache={"mode": "on_demand"}, **job)
+    found = [
+        [r["loss"] for r in journal(tmp_path, "StepDone", name)] for name in ("kept", "demand")
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scumble.caching import encoded
 from scumble.preflight.plan import prepared
 from scumble.preflight.survey import survey
 from tests.toys import job, journal, pictures, trained
@@ -56,3 +57,37 @@ def test_trained_parameters_are_counted_without_weights(tmp_path: Path) -> None:
     plan = prepared(job(tmp_path, adapter__targets=["to_q"], adapter__rank=3), tmp_path)
     assert all(parameter.is_meta for parameter in plan.denoiser.parameters())
     assert plan.trained_parameters == 3 * (128 + 128) * 6
+
+
+def test_equal_versions_and_masks_are_counted_as_they_are_kept(tmp_path: Path) -> None:
+    pictures(tmp_path / "a", [(64, 64), (96, 64), (90, 60)])
+    pictures(tmp_path / "m", [(64, 64), (96, 64), (90, 60)], seed=1)
+    one = {"id": "a", "folder": "a", "resolution": 32, "flip": True, "mask": {"folder": "m"}}
+    data = [{**one, "variants": 20, "colour": True}, {**one, "id": "b", "variants": "epoch"}]
+    wanted = job(tmp_path, data=data, training__steps=40)
+    told = survey(wanted, tmp_path)
+    made = prepared(wanted, tmp_path)
+    with encoded(made, lambda event: None):
+        after = survey(wanted, tmp_path)
+    assert told.cached_entries == after.missing_entries == after.cache_bytes == 0
+    assert told.missing_entries == after.cached_entries < 3 * 40 + 3 * 2 + 3 * 2 + 3
+    shards = list((tmp_path / "out/.cache").rglob("*.safetensors"))
+    assert abs(told.cache_bytes - sum(one.stat().st_size - 4096 for one in shards)) < 1000
+
+
+def test_only_sets_that_keep_short_batches_are_said_to_have_them(tmp_path: Path) -> None:
+    pictures(tmp_path / "a", [(64, 64)])
+    one = {"id": "a", "folder": "a", "resolution": 32}
+    kept = survey(job(tmp_path, data=[one]), tmp_path)
+    assert any("1 size has fewer pictures than a batch (a)" in each for each in kept.warnings)
+    filled = survey(job(tmp_path, data=[{**one, "short": "fill"}]), tmp_path)
+    assert filled.warnings == ()
+
+
+def test_captions_that_references_bring_are_the_ones_that_count(tmp_path: Path) -> None:
+    pictures(tmp_path / "a", [(64, 64)] * 3)
+    pictures(tmp_path / "r", [(64, 64)] * 3)
+    said = {"folder": "r", "captions": "prompt", "prompt": ["sharpen it", "make it sharp"]}
+    data = [{"id": "a", "folder": "a", "resolution": 32, "references": [said]}]
+    model = {"family": "flux", "flavour": "kontext", "path": "builtin:tiny-flux-kontext"}
+    assert survey(job(tmp_path, data=data, model=model), tmp_path).sets[0].captions == 2

@@ -1,6 +1,8 @@
 """The command line: words in, words out. Rooms are imported by the command that needs them."""
 
+import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +35,7 @@ Overrides = Annotated[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; what is our bug keeps its traceback."""
     code = 0
+    _say_whatever_is_asked()
     try:
         code = _exit_code(arguments)
     except* ScumbleError as group:
@@ -41,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show.errors(group)
         code = 2
     return code
+
+
+def _say_whatever_is_asked() -> None:
+    """Letters that the terminal does not know, and bytes in names that are no text, are spelt."""
+    for stream in (sys.stdout, sys.stderr):
+        match stream:
+            case TextIOWrapper():
+                stream.reconfigure(errors="backslashreplace")
+            case _:
+                pass  # replaced by whoever called us
 
 
 def _exit_code(arguments: Sequence[str] | None) -> int:

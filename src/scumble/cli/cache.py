@@ -29,7 +29,9 @@ def options() -> None:
 def build(
     job: Job,
     overrides: Overrides = None,
-    processes: Annotated[int, Option(min=1, help="How many work at once.")] = 1,
+    processes: Annotated[
+        int | None, Option(min=1, help="How many work at once.", show_default="1")
+    ] = None,
     devices: Annotated[str | None, Option(help="One process each, such as cuda:0,cuda:1.")] = None,
     part: Annotated[str | None, Option(hidden=True, help="Of several processes: i/n.")] = None,
 ) -> None:
@@ -41,10 +43,7 @@ def build(
     if part is not None:
         cache_build.one_part(wanted, base, part)
         return
-    named = devices.split(",") if devices else []
-    told = cache_build.Workers(
-        command=(job, *(overrides or ())), devices=tuple(named), count=len(named) or processes
-    )
+    told = cache_build.workers((job, *(overrides or ())), processes, devices)
     raise typer.Exit(cache_build.build(wanted, base, told))
 
 
@@ -70,8 +69,8 @@ def explain(
     from scumble.cli import cache_tools, show
     from scumble.cli.jobs import open_job
 
-    wanted, base = open_job(job, [file for file in files if "=" in file])
-    asked = [file for file in files if "=" not in file]
+    asked, settings = cache_tools.told_apart(files)
+    wanted, base = open_job(job, settings)
     for line in cache_tools.explained(wanted, base, asked):
         show.line(line)
 

@@ -27,6 +27,7 @@ from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 
 QUIET_SECONDS = 5.0  # between two lines of progress
+GRACE_SECONDS = 5.0  # for processes that were told to stop
 HALF_DONE = "the others' work is kept; put it right and start again"
 
 
@@ -60,6 +61,17 @@ class Opened:
         return Filling(model=plan.model, place=plan.place, tokens=plan.tokens, kept=plan.job.cache)
 
 
+def workers(command: tuple[str, ...], processes: int | None, devices: str | None) -> Workers:
+    """Who encodes, as the options have it."""
+    named = tuple(one.strip() for one in devices.split(",")) if devices is not None else ()
+    if not all(named):
+        raise JobError("--devices", f"'{devices}' names none", "write it like cuda:0,cuda:1")
+    if named and processes not in (None, len(named)):
+        problem = f"{processes} is not the number of devices, which is {len(named)}"
+        raise JobError("--processes", problem, "leave it out: each device has a process of its own")
+    return Workers(command=command, devices=named, count=len(named) or processes or 1)
+
+
 def opened(job: JobSpec, base: Path) -> Opened:
     """Everything hashed and counted; nothing is encoded yet."""
     plan = prepared(job, base, weigh=False)
@@ -75,6 +87,9 @@ def opened(job: JobSpec, base: Path) -> Opened:
 
 def build(job: JobSpec, base: Path, workers: Workers) -> int:
     """Fill the cache, and look that it is full; says the exit code."""
+    if job.cache.mode == "on_demand":
+        problem = "this job encodes on the way and keeps nothing, so there is nothing to build"
+        raise JobError("cache.mode", problem, "set it to `ahead`")
     one = opened(job, base)
     made(one.plan.cache)
     with leases.leased(one.plan.cache, one.plan.shelves()):
@@ -153,6 +168,7 @@ def _together(workers: Workers) -> None:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                errors="backslashreplace",
             )
         )
     relays = [
@@ -163,14 +179,24 @@ def _together(workers: Workers) -> None:
     try:
         _each(relays, Thread.join)
     finally:
-        for process in running:
-            if process.poll() is None:
-                process.terminate()
+        ended(running)
     failed = [number for number, process in enumerate(running, 1) if process.wait() != 0]
     if failed:
         which = ", ".join(map(str, failed))
         problem = f"process {which} of {workers.count} ended with an error, told above"
         raise JobError("cache build", problem, HALF_DONE)
+
+
+def ended(running: Sequence[subprocess.Popen[str]]) -> None:
+    """End those that are still at work. Ctrl-C reaches them, too, and they put their things away
+    before they go, if they are given the time.
+    """
+    until = time.monotonic() + GRACE_SECONDS
+    while any(one.poll() is None for one in running) and time.monotonic() < until:
+        time.sleep(0.05)
+    for one in running:
+        if one.poll() is None:
+            one.terminate()
 
 
 def _each(relays: Sequence[Thread], act: Callable[[Thread], None]) -> None:

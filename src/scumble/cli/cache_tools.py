@@ -33,11 +33,11 @@ def byte_count(told: str) -> int:
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 
-def seconds(told: str) -> float:
+def seconds(told: str, option: str = "--unused-for") -> float:
     """Seconds of `30d`, `12h` or `2w`."""
     match = NUMBER.fullmatch(told.strip())
     if match is None or match[2].lower() not in SECONDS:
-        raise JobError("a time", f"'{told}' is none", "write it like 30d or 12h")
+        raise JobError(option, f"'{told}' is no time", "write it like 30d or 12h")
     return float(match[1]) * SECONDS[match[2].lower()]
 
 
@@ -50,7 +50,10 @@ def goal(max_size: str | None, unused_for: str | None) -> Goal:
 
 
 def folder(where: str) -> Path:
-    """The cache that is meant: the folder itself, the `.cache` in it, or that of a job."""
+    """The cache that is meant: the folder itself, the `.cache` in it, or that of a job.
+
+    FileError for a folder in which no cache ever was.
+    """
     path = Path(where).expanduser()
     if not path.is_dir():
         if path.name == ".cache":
@@ -60,12 +63,28 @@ def folder(where: str) -> Path:
 
         return open_job(where)[0].cache_folder
     inside = path / ".cache"
-    return inside if inside.is_dir() else path
+    found = inside if inside.is_dir() else path
+    if not any((found / name).is_dir() for name in inventory.FOLDERS):
+        remedy = "name a cache folder, or the job that uses it"
+        raise FileError(where, "there is no cache in this folder", remedy)
+    return found
+
+
+def told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of pictures, and settings of a job: these begin with a section of it."""
+    from scumble.spec.job import JobSpec
+
+    settings = [
+        word
+        for word in words
+        if "=" in word and word.partition("=")[0].partition(".")[0] in JobSpec.model_fields
+    ]
+    return [word for word in words if word not in settings], settings
 
 
 def listed(where: Path, unused: str) -> list[tuple[str, ...]]:
     """A row for each shelf, and one for all."""
-    idle = time.time() - seconds(unused)
+    idle = time.time() - seconds(unused, "--unused")
     found, held = inventory.shards(where), leases.in_use(where)
     rows = [("shelf", "entries", "shards", "size", "last used", f"unused {unused}", "")]
     for one in inventory.shelves(found, idle_before=idle):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from typer import Argument, Option
 
-from scumble.errors import JobError, gather
+from scumble.errors import JobError, ScumbleError, gather, leaves
 
 if TYPE_CHECKING:
     from scumble.data.degradations.folder import Order, Outcome
@@ -36,7 +37,9 @@ def degrade(  # noqa: PLR0913  (each parameter is an option)
     settings: Annotated[
         list[str] | None, Option("--set", help="KEY=VALUE of that kind, such as quality=25.")
     ] = None,
-    seed: Annotated[int, Option(min=0, help="Of all that is drawn, with --from.")] = 0,
+    seed: Annotated[
+        int | None, Option(min=0, help="Of all that is drawn, with --from.", show_default="0")
+    ] = None,
     variants: Annotated[
         int, Option(min=1, help="Versions of each, in folders variant-1, variant-2...")
     ] = 1,
@@ -53,9 +56,9 @@ def degrade(  # noqa: PLR0913  (each parameter is an option)
         remedy = "give a job, or --from DIR --to DIR --kind KIND"
         raise JobError("data degrade", "one of JOB and --from is needed, not both", remedy)
     if source is not None:
-        wanted, base = _job_of_folder(source, to, kind, settings or (), seed), Path()
+        wanted, base = _job_of_folder(source, to, kind, settings or (), seed or 0), Path()
     elif job is not None:
-        _refuse_beside_a_job(to=to, kind=kind, set=settings)
+        _refuse_beside_a_job({"--to": to, "--kind": kind, "--set": settings, "--seed": seed})
         wanted, base = open_job(job, overrides or ())
     else:
         raise AssertionError("one of the two is there")
@@ -87,10 +90,13 @@ def _job_of_folder(
     source: Path, to: Path | None, kind: str | None, settings: Sequence[str], seed: int
 ) -> JobSpec:
     """A job that says the same as the options, so that both are checked and told alike."""
+    from scumble.cli.jobs import folder_named
     from scumble.spec.load import read_job
 
     if to is None or kind is None:
         raise JobError("data degrade", "--from needs --to and --kind", "add both")
+    source = folder_named("--from", source)
+    _known(kind, settings)
     reference = {"degrade": {"kind": kind}, "at": "original", "write_to": str(to.absolute())}
     whole = {
         "name": "degrade",
@@ -100,16 +106,50 @@ def _job_of_folder(
     }
     place = f"data.{SET}.references.0.degrade"
     overrides = [f"{place}.{one}" for one in settings]
-    return read_job(json.dumps(whole), name="--set", format="json", overrides=overrides)
+    try:
+        return read_job(json.dumps(whole), name="--set", format="json", overrides=overrides)
+    except* JobError as group:
+        own = [_as_typed(error, f"{place}.") for error in leaves(group)]
+        raise ExceptionGroup("these settings cannot be", own) from None
 
 
-def _refuse_beside_a_job(*, to: Path | None, kind: str | None, set: list[str] | None) -> None:
+def _as_typed(error: BaseException, place: str) -> ScumbleError:
+    """A problem of the made-up job, told of the option."""
+    assert isinstance(error, JobError)
+    return JobError(error.where.replace(place, "--set "), error.problem, error.remedy)
+
+
+def _known(kind: str, settings: Sequence[str]) -> None:
+    """JobErrors unless there is such a kind with such settings."""
+    from scumble.spec.degradation import DegradationSpec
+
+    sections = get_args(get_args(DegradationSpec)[0])
+    kinds = {get_args(one.model_fields["kind"].annotation)[0]: one for one in sections}
+    if kind not in kinds:
+        raise JobError("--kind", f"'{kind}' is not known", _meant(kind, kinds))
+    fields = [name for name in kinds[kind].model_fields if name != "kind"]
+    keys = {text: text.partition("=")[0].partition(".")[0].strip() for text in settings}
+    unknown: list[ScumbleError] = [
+        JobError(f"--set {text}", f"{kind} has no setting '{key}'", _meant(key, fields))
+        for text, key in keys.items()
+        if key not in fields
+    ]
+    gather("these settings cannot be", unknown)
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+
+
+def _refuse_beside_a_job(given: Mapping[str, object]) -> None:
     """What a job says is not said twice."""
-    given = {"--to": to, "--kind": kind, "--set": set or None}
-    said = [name for name, value in given.items() if value is not None]
+    said = [name for name, value in given.items() if value not in (None, [])]
     if said:
         problem = f"{', '.join(said)} {'goes' if len(said) == 1 else 'go'} with --from only"
-        raise JobError("data degrade", problem, "set `references` in the job instead")
+        remedy = "set `references` (and `training.seed`) in the job instead"
+        raise JobError("data degrade", problem, remedy)
 
 
 def _orders(job: JobSpec, base: Path) -> Iterator[Order]:

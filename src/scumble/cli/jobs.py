@@ -26,6 +26,19 @@ def open_job(argument: str, overrides: Sequence[str] = ()) -> tuple[JobSpec, Pat
     return job, path.parent
 
 
+def folder_named(option: str, path: Path) -> Path:
+    """A folder that an option names; FileError if there is none, with one that may be meant."""
+    path = path.expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise FileError(path, "is a file, not a folder", f"name a folder with {option}")
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    near = get_close_matches(path.name, [one.name for one in beside if one.is_dir()], n=1)
+    remedy = f"did you mean {path.parent / near[0]}?" if near else f"name another with {option}"
+    raise FileError(path, "there is no such folder", remedy)
+
+
 def _named(argument: str) -> Path:
     path = Path(argument).expanduser()
     if path.is_dir():

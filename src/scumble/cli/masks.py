@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +16,23 @@ if TYPE_CHECKING:
     from scumble.data.mask_makers.makers import Maker, Rgb, Words
 
 CLIPSEG = "CIDAS/clipseg-rd64-refined"
+THRESHOLD = 0.4
+TOLERANCE = 24
 NAMED = 20
 """So many pictures of a kind are named on the screen; the rest are counted."""
+
+Tolerance = Annotated[
+    int | None,
+    Option(min=0, max=255, help="Shades a background may differ by.", show_default=f"{TOLERANCE}"),
+]
+Network = Annotated[
+    str | None,
+    Option(help="For --text: a CLIPSeg or Grounding DINO folder or hub id.", show_default=CLIPSEG),
+]
+Threshold = Annotated[
+    float | None,
+    Option(min=0, max=1, help="For --text: how sure it has to be.", show_default=f"{THRESHOLD}"),
+]
 
 COLOURS: dict[str, tuple[int, int, int]] = {"white": (255, 255, 255), "black": (0, 0, 0)}
 
@@ -33,17 +49,13 @@ def masks(  # noqa: PLR0913  (each parameter is an option)
     box: Annotated[
         str | None, Option(help="LEFT,TOP,RIGHT,BOTTOM from 0 to 1, for --grabcut.")
     ] = None,
-    tolerance: Annotated[
-        int, Option(min=0, max=255, help="Shades a background may differ by.")
-    ] = 24,
-    model: Annotated[
-        str, Option(help="For --text: a CLIPSeg or Grounding DINO folder or hub id.")
-    ] = CLIPSEG,
+    tolerance: Tolerance = None,
+    model: Network = None,
     sam: Annotated[str | None, Option(help="For Grounding DINO: a SAM folder or hub id.")] = None,
-    threshold: Annotated[
-        float, Option(min=0, max=1, help="For --text: how sure the network has to be.")
-    ] = 0.4,
-    device: Annotated[str, Option(help="For --text: auto, cpu, cuda.")] = "auto",
+    threshold: Threshold = None,
+    device: Annotated[
+        str | None, Option(help="For --text: auto, cpu, cuda.", show_default="auto")
+    ] = None,
     grow: Annotated[int, Option(help="Pixels by which the white part grows; below 0 shrinks.")] = 0,
     blur: Annotated[float, Option(min=0, help="Pixels by which its edge is softened.")] = 0.0,
     invert: Annotated[bool, Option("--invert", help="Keep the rest instead.")] = False,
@@ -52,20 +64,58 @@ def masks(  # noqa: PLR0913  (each parameter is an option)
     processes: Annotated[int, Option(min=0, help="0: one for each core.")] = 0,
 ) -> None:
     """Make a mask for each picture, under its name: white is what will be learnt."""
+    from scumble.cli.jobs import folder_named
     from scumble.data.mask_makers.folder import Finish, Order
-    from scumble.data.mask_makers.makers import Words
     from scumble.data.sources import folder
 
-    words = Words(texts=tuple(text or ()), model=model, sam=sam, threshold=threshold, device=device)
+    pictures = folder_named("DIR", pictures)
+    words = _words(text or (), model, sam, threshold, device)
+    if background in (None, "chroma"):
+        _refuse_idle({"--tolerance": tolerance}, "--background COLOUR")
+    shades = TOLERANCE if tolerance is None else tolerance
     order = Order(
         root=pictures,
         pictures=folder.listing(pictures).pictures,
-        maker=_maker(words, alpha, background, box if not grabcut else box or "", tolerance),
+        maker=_maker(words, alpha, background, box if not grabcut else box or "", shades),
         target=out,
         finish=Finish(invert=invert, grow=grow, blur=blur),
         again=_again(existing),
     )
     _run(order, sheet, processes)
+
+
+def _refuse_idle(options: Mapping[str, object], owner: str) -> None:
+    """JobError for options that were given and would do nothing."""
+    said = [name for name, value in options.items() if value is not None]
+    if said:
+        problem = f"{', '.join(said)} {'goes' if len(said) == 1 else 'go'} with {owner} only"
+        raise JobError(
+            "data masks", problem, "leave it out" if len(said) == 1 else "leave them out"
+        )
+
+
+def _words(
+    texts: Sequence[str],
+    model: str | None,
+    sam: str | None,
+    threshold: float | None,
+    device: str | None,
+) -> Words:
+    """What is looked for and by which networks, if any are asked."""
+    from scumble.data.mask_makers.makers import Words
+
+    if not texts:
+        given = {"--model": model, "--sam": sam, "--threshold": threshold, "--device": device}
+        _refuse_idle(given, "--text")
+    if any(not text.strip() for text in texts):
+        raise JobError("--text", "it is empty", 'say what is kept, such as --text "a cat"')
+    return Words(
+        texts=tuple(texts),
+        model=model or CLIPSEG,
+        sam=sam,
+        threshold=THRESHOLD if threshold is None else threshold,
+        device=device or "auto",
+    )
 
 
 def _run(order: Order, sheet: Path | None, processes: int) -> None:
@@ -79,6 +129,7 @@ def _run(order: Order, sheet: Path | None, processes: int) -> None:
         raise JobError(order.root, "there are no pictures", "name another folder")
     if sheet is not None:
         twins.apart(order.root, sheet)
+        twins.apart(order.target, sheet)
     outcome = folder.fulfilled(order, processes or parallel.cores(), progress("masks made"))
     for line in _said(order, outcome):
         show.line(line)

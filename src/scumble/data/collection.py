@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,11 @@ from scumble.data import images, ledger
 from scumble.data.captions.reading import decoded
 from scumble.data.example import Image
 from scumble.data.ledger import Ledger, Row, Text
+from scumble.data.overlapped import overlapped
 from scumble.data.sources.listing import listed
 from scumble.data.sources.record import Beside, Found, Listing, Where, opened
 from scumble.data.sources.slices import cut
 from scumble.data.telling import Bad, noted
-
-THREADS = 16
-"""A slow drive answers many questions as fast as one; a fast one is kept busy by two."""
-
-TOGETHER = 64
-"""So many files are one task: handing them out one by one costs more than looking at them."""
 
 SAVED_SECONDS = 30.0
 """What was read is written that often, so that who stops a long scan loses little."""
@@ -147,11 +141,11 @@ def _remembered(found: Sequence[Found], file: Path | None) -> Ledger:
         for one in found
         if one.id not in pictures or (one.beside is not None and one.id not in texts)
     ]
-    if new:
+    shrunk = len(pictures) < len(known.pictures) or len(texts) < len(known.texts)
+    try:
         _complete(pictures, texts, new, file)
-    if file and (new or len(pictures) < len(known.pictures) or len(texts) < len(known.texts)):
-        lasting = _lasting(pictures, texts)
-        if lasting != known:
+    finally:
+        if file and (new or shrunk) and (lasting := _lasting(pictures, texts)) != known:
             ledger.write(file, lasting)
     return Ledger(pictures, texts)
 
@@ -159,20 +153,15 @@ def _remembered(found: Sequence[Found], file: Path | None) -> Ledger:
 def _complete(
     pictures: dict[str, Row], texts: dict[str, Text], new: Sequence[Found], file: Path | None
 ) -> None:
-    """Put what is new into both; what was read until it is broken off is saved."""
+    """Put what is new into both, and into the file now and then."""
     last = time.monotonic()
-    try:
-        with closing(_read(new, frozenset(pictures), frozenset(texts))) as chunks:
-            for rows, said in chunks:
-                pictures |= rows
-                texts |= said
-                if file and time.monotonic() - last > SAVED_SECONDS:
-                    ledger.write(file, _lasting(pictures, texts))
-                    last = time.monotonic()
-    except BaseException:
-        if file:
-            ledger.write(file, _lasting(pictures, texts))
-        raise
+    with closing(_read(new, frozenset(pictures), frozenset(texts))) as chunks:
+        for rows, said in chunks:
+            pictures |= rows
+            texts |= said
+            if file and time.monotonic() - last > SAVED_SECONDS:
+                ledger.write(file, _lasting(pictures, texts))
+                last = time.monotonic()
 
 
 def _lasting(pictures: Mapping[str, Row], texts: Mapping[str, Text]) -> Ledger:
@@ -216,8 +205,7 @@ def _read(
 ) -> Generator[Rows, None, None]:
     """Headers and texts of pictures that are not among those known, some at a time."""
 
-    def some(start: int) -> Rows:
-        chunk = found[start : start + TOGETHER]
+    def some(chunk: Sequence[Found]) -> Rows:
         return (
             {one.id: _row(one) for one in chunk if one.id not in pictures},
             {
@@ -227,13 +215,9 @@ def _read(
             },
         )
 
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, from any thread
-            yield from pool.map(some, range(0, len(found), TOGETHER))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with warnings.catch_warnings(), closing(overlapped(some, found)) as made:
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, from any thread
+        yield from made
 
 
 def _row(one: Found) -> Row:

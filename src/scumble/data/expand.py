@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def expanded(spec: DatasetSpec, base: Path) -> tuple[tuple[DatasetSpec, ...], tu
         return (spec,), ()
     root = base / Path(spec.folder).expanduser()
     here = folder.listing(root, subfolders=False)
-    names = sorted(one.name for one in root.iterdir() if one.is_dir() and folder.visible(one.name))
+    names = _folders(root)
     repeats = {name: _repeats(name) for name in names}
     used = [name for name in names if (repeats[name] or 0) > 0]
     if not used:
@@ -38,7 +39,15 @@ def expanded(spec: DatasetSpec, base: Path) -> tuple[tuple[DatasetSpec, ...], tu
     sets = tuple(
         _one(spec, base, name, id, repeats[name] or 0) for name, id in zip(used, ids, strict=True)
     )
-    return sets, tuple(_notes(repeats, [one.id for one in here.pictures]))
+    deeper = [f"{name}/{inner}" for name in used for inner in _folders(root / name)]
+    return sets, tuple(_notes(repeats, [one.id for one in here.pictures], deeper))
+
+
+def _folders(root: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; FileError if one cannot be looked into."""
+    with folder.walkable(root), os.scandir(root) as entries:
+        names = [one.name for one in entries if folder.is_folder(one)]
+    return sorted(name for name in names if folder.visible(name))
 
 
 def _repeats(name: str) -> int | None:
@@ -49,7 +58,9 @@ def _repeats(name: str) -> int | None:
         return None
 
 
-def _notes(repeats: dict[str, int | None], loose: Sequence[str]) -> list[str]:
+def _notes(
+    repeats: dict[str, int | None], loose: Sequence[str], deeper: Sequence[str]
+) -> list[str]:
     """What of the folder is not used."""
     notes = []
     unnamed = [name for name, count in repeats.items() if count is None]
@@ -59,6 +70,8 @@ def _notes(repeats: dict[str, int | None], loose: Sequence[str]) -> list[str]:
     never = [name for name, count in repeats.items() if count is not None and count < 1]
     if never:
         notes.append(f"folders left out, as they are seen less than once: {', '.join(never[:3])}")
+    if deeper:
+        notes.append(f"folders within these are left out: {', '.join(deeper[:3])}")
     if loose:
         notes.append(noted(loose, "lies beside these folders and is left out"))
     return notes

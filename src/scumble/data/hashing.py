@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
@@ -13,12 +13,13 @@ from typing import BinaryIO
 from scumble.data import ledger
 from scumble.data.example import Image
 from scumble.data.ledger import Ledger, Row
+from scumble.data.overlapped import overlapped
 from scumble.data.sources.record import opened
 from scumble.errors import FileError
 
-THREADS = 8
+LARGE_BYTES = 1 << 18
+LARGE_THREADS = 8
 BLOCK_BYTES = 1 << 20
-TOGETHER = 256
 SAVED_SECONDS = 30.0
 """Hashes are written that often, so that who stops a long reading loses little."""
 
@@ -56,20 +57,29 @@ def _completed(book: Ledger, images: Sequence[Image], file: Path | None) -> Ledg
     rows = {**book.pictures, **{image.id: _row(book.pictures, image) for image in images}}
     missing = [image for image in images if rows[image.id].source is None]
     whole = Ledger(rows, book.texts)
-    pool, last = ThreadPoolExecutor(THREADS), time.monotonic()
+    last = time.monotonic()
     try:
-        for start in range(0, len(missing), TOGETHER):
-            some = missing[start : start + TOGETHER]
-            for image, source in zip(some, pool.map(_hash, some), strict=True):
-                rows[image.id] = rows[image.id]._replace(source=source)
-            if file and time.monotonic() - last > SAVED_SECONDS:
-                ledger.write(file, whole)
-                last = time.monotonic()
+        with closing(overlapped(_some, missing, least=_threads(missing))) as made:
+            for some in made:
+                for image, source in some:
+                    rows[image.id] = rows[image.id]._replace(source=source)
+                if file and time.monotonic() - last > SAVED_SECONDS:
+                    ledger.write(file, whole)
+                    last = time.monotonic()
     finally:
-        pool.shutdown(cancel_futures=True)
         if file and missing:
             ledger.write(file, whole)
     return whole
+
+
+def _threads(images: Sequence[Image]) -> int:
+    """Large files keep every core busy, for hashing does not need the interpreter."""
+    mean = sum(image.size_bytes for image in images) / max(1, len(images))
+    return LARGE_THREADS if mean > LARGE_BYTES else 1
+
+
+def _some(images: Sequence[Image]) -> list[tuple[Image, str]]:
+    return [(image, _hash(image)) for image in images]
 
 
 def _row(rows: Mapping[str, Row], image: Image) -> Row:

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from scumble.data.shards import AXES, DTYPES, HEADER_BYTES, KEY_BYTES, Shape, header
+from scumble.data.shards import AXES, DTYPES, HEADER_BYTES, KEY_BYTES, Shape, columns_crc, header
 from scumble.errors import FileError
 
 OPEN_FILES = 256
@@ -210,17 +210,21 @@ def columns(path: Path) -> Columns:
             (str(name), str(dtype)) for name, dtype in json.loads(table["__metadata__"]["fields"])
         )
         body_bytes, count = int(table["body"]["shape"][0]), int(table["crc"]["shape"][0])
+        crc = int(table["__metadata__"]["crc"])
         sizes = [8 * (count + 1), 4 * AXES * len(fields) * count, 4 * count, KEY_BYTES * count]
         whole = (
             min(body_bytes, count) >= 0
             and {dtype for _, dtype in fields} <= DTYPES.keys()
-            and front == header(fields, entries=count, body_bytes=body_bytes)
+            and front == header(fields, entries=count, body_bytes=body_bytes, crc=crc)
             and os.fstat(file.fileno()).st_size == HEADER_BYTES + body_bytes + sum(sizes)
         )
         if not whole:
             raise ValueError(path)
         file.seek(HEADER_BYTES + body_bytes)
-        starts, shapes, crc, keys = (file.read(size) for size in sizes)
+        parts = [file.read(size) for size in sizes]
+    if columns_crc(fields, b"".join(parts)) != crc:
+        raise ValueError(path)
+    starts, shapes, crcs, keys = parts
     edges = np.frombuffer(starts, "<i8")
     if edges[0] != 0 or edges[-1] > body_bytes or (np.diff(edges) < 0).any():
         raise ValueError(path)
@@ -229,7 +233,7 @@ def columns(path: Path) -> Columns:
         fields=fields,
         starts=edges,
         shapes=np.frombuffer(shapes, "<i4").reshape(count, len(fields), AXES),
-        crc=np.frombuffer(crc, "<u4"),
+        crc=np.frombuffer(crcs, "<u4"),
         keys=np.frombuffer(keys, "S16"),
     )
 

@@ -23,6 +23,10 @@ BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionErr
 """What reading a file that is not there, torn or of another release can raise."""
 
 
+NUMBERS = ("size_bytes", "mtime_ns", "width", "height")
+"""Columns that hold nothing else."""
+
+
 class Row(NamedTuple):
     """What is known of one picture."""
 
@@ -108,6 +112,8 @@ def spoil(file: Path, ids: Iterable[str], problem: str) -> None:
 
 
 def _rows(columns: Mapping[str, list[Any]], kind: type[Kind]) -> dict[str, Kind]:
+    if any(set(map(type, columns[name])) - {int} for name in NUMBERS if name in kind._fields):
+        raise TypeError("a number is none")
     values = zip(*(columns[name] for name in kind._fields), strict=True)
     return dict(zip(columns["id"], map(kind._make, values), strict=True))
 

@@ -71,12 +71,12 @@ class Library:
 
     def missing_masks(self) -> list[mask_cache.Wanted]:
         """Masks without an entry; each key once."""
-        wanted = []
-        for one in filter(self.keeps, self.sets.values()):
-            for member, version in _versions(one, self.epochs[one.spec.id]):
-                mask = looks(one, member, version).mask
-                if mask is not None and self.hash_of(mask):
-                    wanted.append(self.mask(one, mask))
+        wanted = [
+            self.mask(one, look)
+            for one in self.sets.values()
+            for look in self.kept_masks(one)
+            if self.hash_of(look)
+        ]
         return [wanted[place] for place in self.masks.missing([each.key for each in wanted])]
 
     def kept(self, one: PictureSet) -> Iterator[Look]:
@@ -87,6 +87,15 @@ class Library:
             seen = looks(one, member, version)
             yield seen.target
             yield from (look for look in seen.references if look is not None)
+
+    def kept_masks(self, one: PictureSet) -> Iterator[Look]:
+        """Every look of a mask that the cache holds for a run."""
+        if one.spec.mask is None or not self.keeps(one):
+            return
+        for member, version in _versions(one, self.epochs[one.spec.id]):
+            mask = looks(one, member, version).mask
+            if mask is not None:
+                yield mask
 
     def keeps(self, one: PictureSet) -> bool:
         """Whether a set's pictures lie in the cache."""

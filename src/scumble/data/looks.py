@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from scumble import dice
 from scumble.data import augment
+from scumble.data.companions import mask_place, reference_place
 from scumble.data.example import Example, Image
 from scumble.data.picture_set import PictureSet, drawing
 from scumble.data.sizes.frame import strict
@@ -59,27 +60,18 @@ def collections(one: PictureSet) -> Iterator[tuple[str, list[Image]]]:
     yield one.spec.id, [example.target for example in one.examples]
     for number in range(len(one.spec.references)):
         images = [example.references[number] for example in one.examples]
-        yield reference_place(one, number), [image for image in images if image]
+        yield reference_place(one.spec, number), [image for image in images if image]
     masks = [example.mask for example in one.examples]
-    yield mask_place(one), [mask for mask in masks if mask]
-
-
-def reference_place(one: PictureSet, number: int) -> str:
-    """The name of a reference's collection."""
-    return f"{one.spec.id}.{one.spec.references[number].id or number + 1}"
-
-
-def mask_place(one: PictureSet) -> str:
-    """The name of the masks' collection."""
-    return f"{one.spec.id}.mask"
+    yield mask_place(one.spec), [mask for mask in masks if mask]
 
 
 def _reference(one: PictureSet, number: int, member: int, drawn: int, view: View) -> Look | None:
     """A reference in the same version as its target, whose view that is."""
     spec, example = one.spec.references[number], one.examples[member]
-    image, degraded, place = example.references[number], None, reference_place(one, number)
+    image, degraded = example.references[number], None
+    own = place = reference_place(one.spec, number)
     if image is None and spec.degrade is not None:
-        key = dice.word(one.seed, "degrade", place, example.id, drawn)
+        key = dice.word(one.seed, "degrade", own, example.id, drawn)
         image, degraded = example.target, Degraded(spec.degrade, spec.at, key)
         place = one.spec.id
     if image is None:
@@ -88,16 +80,15 @@ def _reference(one: PictureSet, number: int, member: int, drawn: int, view: View
     if cutter is None:
         frame = strict(view.frame, image.width, image.height)
     else:
-        draw = drawing(one.seed, reference_place(one, number), example.id, drawn)
+        draw = drawing(one.seed, own, example.id, drawn)
         frame = cutter.frame(image.width, image.height, draw)
     return Look(place, image, replace(view, frame=frame, degraded=degraded))
 
 
 def _mask(one: PictureSet, example: Example, view: View) -> Look | None:
-    placed = replace(view, colours=None)
     if one.spec.mask is not None and one.spec.mask.alpha:
-        return Look(one.spec.id, example.target, placed)
+        return Look(one.spec.id, example.target, replace(view, colours=None))
     if example.mask is None:
         return None
     frame = strict(view.frame, example.mask.width, example.mask.height)
-    return Look(mask_place(one), example.mask, replace(placed, frame=frame))
+    return Look(mask_place(one.spec), example.mask, replace(view, frame=frame, colours=None))

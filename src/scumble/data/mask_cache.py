@@ -12,6 +12,7 @@ from torch import Tensor
 from scumble.data import images, masks
 from scumble.data.cache import Store, picture_key, recipe, value
 from scumble.data.looks import Look
+from scumble.errors import FileError, gather
 from scumble.events import Encoded
 from scumble.spec.references import MaskSpec
 
@@ -44,14 +45,23 @@ def made(one: Wanted) -> Tensor:
     return torch.from_numpy(masks.reduced(values, one.cell))[None]
 
 
-def filled(store: Store, missing: Sequence[Wanted]) -> Iterator[Encoded]:
-    """Write the entries of these masks."""
+def filled(
+    store: Store, missing: Sequence[Wanted], bad: list[tuple[Wanted, FileError]] | None = None
+) -> Iterator[Encoded]:
+    """Write the entries of these masks.
+
+    Those that cannot be decoded end nothing: they stand in `bad` when all others are written, or,
+    without such a list, in the ExceptionGroup of FileErrors that is raised.
+    """
     if not missing:
         return
-    start = perf_counter()
+    start, found = perf_counter(), [] if bad is None else bad
     with store.writer({FIELD: torch.float32}) as writer:
         for done, one in enumerate(missing, 1):
-            writer.add(one.key, [value(made(one))])
+            try:
+                writer.add(one.key, [value(made(one))])
+            except FileError as error:
+                found.append((one, error))
             if done % EACH == 0 or done == len(missing):
                 yield Encoded(
                     kind="masks",
@@ -60,3 +70,5 @@ def filled(store: Store, missing: Sequence[Wanted]) -> Iterator[Encoded]:
                     seconds=perf_counter() - start,
                     bytes=writer.bytes_written,
                 )
+    if bad is None:
+        gather("masks cannot be decoded", [error for _, error in found])

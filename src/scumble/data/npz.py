@@ -7,6 +7,8 @@ autoencoder allows, where ours are its middle.
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zlib
 from pathlib import Path
 from zipfile import BadZipFile
@@ -16,6 +18,13 @@ import numpy as np
 from scumble.data.view import View
 
 PIXELS_PER_LATENT = 8
+CHANNELS = 16
+"""Of the autoencoder whose files end in `_flux.npz`."""
+
+NUMBER_BYTES = 8
+HEADER_BYTES = 1 << 16
+"""What a plain array takes at most; a larger one is not even unpacked."""
+
 SLACK = 0.15
 """How far two ways to make a picture smaller may move latents, as a part of their own spread.
 
@@ -24,8 +33,12 @@ A guess on the safe side: a cut that is off by one latent moves those of photogr
 SPREADS = 2.0
 """How far a sample may lie from the middle, in roots of the mean square: 1 is what it should be."""
 
-NOT_OURS = (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile, zlib.error)
-"""What a file can raise that is no archive of plain arrays; pickles are refused with ValueError."""
+NOT_OURS = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, MemoryError),
+    *(BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, struct.error),
+)
+"""What a file can raise that is no archive of plain arrays, or an encrypted one; pickles are
+refused with ValueError."""
 
 
 def beside(picture: Path, view: View) -> Path:
@@ -57,10 +70,14 @@ def latents(picture: Path, view: View) -> np.ndarray | None:
             beside(picture, view).open("rb") as stream,
             np.load(stream, allow_pickle=False) as arrays,
         ):
-            found = np.asarray(arrays[f"{name}_{rows}x{columns}"], dtype=np.float32)
+            held = f"{name}_{rows}x{columns}"
+            packed = arrays.zip.getinfo(f"{held}.npy")
+            if packed.file_size > HEADER_BYTES + CHANNELS * rows * columns * NUMBER_BYTES:
+                return None
+            found = np.asarray(arrays[held], dtype=np.float32)
     except NOT_OURS:
         return None
-    fits = found.ndim == 3 and found.shape[1:] == (rows, columns)
+    fits = found.shape == (CHANNELS, rows, columns)
     return found if fits and bool(np.isfinite(found).all()) else None
 
 

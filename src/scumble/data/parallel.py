@@ -11,13 +11,18 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from scumble.errors import JobError
+from scumble.errors import JobError, ScumbleError
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
+Told = tuple[type[ScumbleError], str, str, str]
+"""An error as its kind and its parts, for errors themselves cannot be pickled."""
+
+Answer = tuple[Result | None, Told | None]
 
 WAITING = 4
 """So many things for each process are handed out ahead."""
@@ -33,8 +38,9 @@ def each(
 ) -> Iterator[Result]:
     """What the work makes of each thing, as it comes; in order where there is one process.
 
-    `work` is a function of a module; it and the things can be pickled. JobError when a process is
-    ended from outside, which on most systems means that memory ran out.
+    `work` is a function of a module; it and the things can be pickled. The first ScumbleError that
+    it raises ends all; JobError when a process is ended from outside, which on most systems means
+    that memory ran out.
     """
     processes = min(processes, len(things))
     if processes <= 1:
@@ -44,10 +50,11 @@ def each(
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(processes, context, initializer=_deaf) as pool:
         try:
-            running = {pool.submit(work, thing) for thing in islice(rest, WAITING * processes)}
+            ask = partial(_answered, work)
+            running = {pool.submit(ask, thing) for thing in islice(rest, WAITING * processes)}
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                running |= {pool.submit(work, thing) for thing in islice(rest, len(done))}
+                running |= {pool.submit(ask, thing) for thing in islice(rest, len(done))}
                 yield from _results(done)
         except BrokenProcessPool:
             problem = f"one of {processes} processes was ended by the system, or is out of memory"
@@ -56,9 +63,20 @@ def each(
             pool.shutdown(cancel_futures=True)
 
 
-def _results(done: set[Future[Result]]) -> Iterator[Result]:
+def _answered(work: Callable[[Thing], Result], thing: Thing) -> Answer[Result]:
+    try:
+        return work(thing), None
+    except ScumbleError as error:
+        return None, (type(error), error.where, error.problem, error.remedy)
+
+
+def _results(done: set[Future[Answer[Result]]]) -> Iterator[Result]:
     for future in done:
-        yield future.result()
+        result, told = future.result()
+        if told is not None:
+            kind, where, problem, remedy = told
+            raise kind(where, problem, remedy)
+        yield cast("Result", result)
 
 
 def _deaf() -> None:

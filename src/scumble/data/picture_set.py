@@ -67,7 +67,8 @@ class PictureSet:
             case "fresh":
                 return range(0)
             case "epoch":
-                return range(epochs)
+                last = self.spec.end_epoch or epochs
+                return range(self.spec.start_epoch - 1, min(epochs, last))
             case count:
                 return range(int(count) * (2 if self.spec.flip else 1))
 

@@ -52,8 +52,11 @@ class Limits:
 LIMITS = Limits()
 
 
-def header(fields: Sequence[tuple[str, str]], *, entries: int, body_bytes: int) -> bytes:
-    """The first 4 KiB of a shard; equal facts give equal bytes, so a reader can compare them."""
+def header(fields: Sequence[tuple[str, str]], *, entries: int, body_bytes: int, crc: int) -> bytes:
+    """The first 4 KiB of a shard; equal facts give equal bytes, so a reader can compare them.
+
+    `crc` is that of the names and the columns, see `columns_crc`.
+    """
     columns = (
         ("body", "U8", [body_bytes], body_bytes),
         ("starts", "I64", [entries + 1], 8 * (entries + 1)),
@@ -61,7 +64,7 @@ def header(fields: Sequence[tuple[str, str]], *, entries: int, body_bytes: int) 
         ("crc", "U32", [entries], 4 * entries),
         ("keys", "U8", [entries, KEY_BYTES], KEY_BYTES * entries),
     )
-    facts = {"scumble_shard": "1", "fields": json.dumps([list(field) for field in fields])}
+    facts = {"scumble_shard": "2", "fields": _told(fields), "crc": str(crc)}
     table: dict[str, object] = {"__metadata__": facts}
     end = 0
     for name, dtype, shape, size in columns:
@@ -70,6 +73,15 @@ def header(fields: Sequence[tuple[str, str]], *, entries: int, body_bytes: int) 
     text = json.dumps(table).encode().ljust(HEADER_BYTES - 8)
     assert len(text) == HEADER_BYTES - 8, "the names of the fields do not fit the header"
     return len(text).to_bytes(8, "little") + text
+
+
+def columns_crc(fields: Sequence[tuple[str, str]], columns: bytes) -> int:
+    """The sum of all that says what the bodies are; each body has one of its own."""
+    return zlib.crc32(columns, zlib.crc32(_told(fields).encode()))
+
+
+def _told(fields: Sequence[tuple[str, str]]) -> str:
+    return json.dumps([list(field) for field in fields])
 
 
 class Writer:
@@ -91,7 +103,7 @@ class Writer:
         self._fields = tuple(fields.items())
         self._limits = limits
         self._part: _Part | None = None
-        header(self._fields, entries=2**40, body_bytes=2**60)
+        header(self._fields, entries=2**40, body_bytes=2**60, crc=2**32)
 
     def add(self, key: bytes, values: Sequence[tuple[Shape, Data]]) -> None:
         """Keep one entry: for each field, in the order of the fields, its shape and its bytes."""
@@ -190,8 +202,14 @@ class _Part:
             end = self._body_bytes
             padding = -end % 8
             self._file.truncate(HEADER_BYTES + end)
-            self._write(HEADER_BYTES + end, bytes(padding) + self._columns())
-            facts = header(self._fields, entries=len(self._entries), body_bytes=end + padding)
+            columns = self._columns()
+            self._write(HEADER_BYTES + end, bytes(padding) + columns)
+            facts = header(
+                self._fields,
+                entries=len(self._entries),
+                body_bytes=end + padding,
+                crc=columns_crc(self._fields, columns),
+            )
             self._write(0, facts)
             os.fsync(self._file.fileno())
             self._file.close()

@@ -67,4 +67,11 @@ def noted(ids: Sequence[str], said: str) -> str:
 
 
 def _named(one: Bad) -> str:
-    return f"{one.id} ({one.detail})" if one.detail else one.id
+    id = shown(one.id)
+    return f"{id} ({shown(one.detail)})" if one.detail else id
+
+
+def shown(name: str) -> str:
+    """A name as every terminal can show it: signs that move its cursor, and bytes of an unknown
+    encoding, are written out."""
+    return name if name.isprintable() else ascii(name)[1:-1]

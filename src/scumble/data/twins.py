@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from scumble.data.pairs.names import stem
 from scumble.errors import FileError, JobError, ScumbleError, gather
 
 
-def stem(id: str) -> str:
-    """The relative path without its ending, by which pictures pair."""
-    return str(PurePosixPath(id).with_suffix(""))
-
-
 def apart(pictures: Path, target: Path) -> None:
-    """JobError if what is made would lie among the pictures it is made from."""
+    """JobError if what is made would lie among the pictures it is made from, or these in it."""
     inside, outside = target.resolve(), pictures.resolve()
     if inside == outside or outside in inside.parents:
-        problem = f"lies in the folder of the pictures, {pictures}, and would be taken for them"
+        problem = f"lies in the folder {pictures} and would be taken for one of its pictures"
         raise JobError(target, problem, "name a folder beside it")
+    if inside in outside.parents:
+        problem = f"holds the pictures, {pictures}, which would be taken for what is made of them"
+        raise JobError(target, problem, "name a folder beside these")
 
 
 def alone(ids: Iterable[str]) -> None:

@@ -29,6 +29,11 @@ def adopt(
     more than these. Ask what is missing again afterwards.
     """
     there = sorted((one for one in wanted if _is_there(one)), key=lambda one: one.key)
+    if not there and len(wanted) > SAMPLES:
+        yield Warned(
+            text=f"{store.kind}: beside none of {len(wanted)} pictures lie latents of sd-scripts "
+            "that are newer and of the size trained at; all are encoded."
+        )
     if len(there) <= SAMPLES:
         return
     eyes = Eyes(model, place, precision)
@@ -42,9 +47,11 @@ def adopt(
     count = 0
     with store.writer({"latents": packing.KEPT[precision]}) as writer:
         for one in there:
-            if (found := _theirs(one)) is not None:
-                kept = packing.packed({"latents": torch.from_numpy(found)}, precision)
-                writer.add(one.key, [value(kept["latents"])])
+            if (found := _theirs(one)) is None:
+                continue
+            kept = packing.packed({"latents": torch.from_numpy(found)}, precision)["latents"]
+            if bool(kept.isfinite().all()):  # fp16 ends at 65,504
+                writer.add(one.key, [value(kept)])
                 count += 1
     yield Warned(
         text=f"{store.kind}: latents of {count} pictures are taken over from sd-scripts; "

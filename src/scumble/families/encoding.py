@@ -11,17 +11,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from hashlib import blake2b
 from itertools import groupby
+from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
 
 from scumble.data import cache, packing
 from scumble.data.cache import Missing, Store, value
-from scumble.data.images import pixels
+from scumble.data.images import Unreached, pixels
 from scumble.data.shards import Writer
+from scumble.data.sources.memory import Memory
+from scumble.data.sources.record import Lent, opened
 from scumble.errors import FileError, gather
 from scumble.events import Encoded, Warned
 from scumble.families import weights
@@ -227,11 +232,29 @@ def left_out(bad: Sequence[Unreadable], dataset: str) -> Iterator[Warned]:
 Opened = tuple[list[Missing], np.ndarray, list[Unreadable]]
 
 
+def _seen(one: Missing) -> np.ndarray:
+    """Its pixels, made sure to be those that its key stands for."""
+    if not (isinstance(one.file, Path) and one.source):
+        return pixels(one.file, one.view)
+    return pixels(Lent(str(one.file), partial(_unchanged, one)), one.view)
+
+
+def _unchanged(one: Missing) -> BinaryIO:
+    """The bytes of its file, or Unreached if they are others by now: under their key they would
+    stand for the old ones for good."""
+    with opened(one.file) as stream:
+        content = stream.read()
+    if blake2b(content, digest_size=16).hexdigest() != one.source:
+        remedy = "start again, or save it once more if that does not help"
+        raise Unreached(one.file, "has changed since it was looked at", remedy)
+    return Memory(str(one.file), content)
+
+
 def _opened_ahead(pool: ThreadPoolExecutor, groups: Sequence[list[Missing]]) -> Iterator[Opened]:
     """Those of each batch that can be decoded, their pixels, and the others."""
 
     def begin(batch: list[Missing]) -> list[Future[np.ndarray]]:
-        return [pool.submit(pixels, one.file, one.view) for one in batch]
+        return [pool.submit(_seen, one) for one in batch]
 
     ahead = begin(groups[0])
     for number, batch in enumerate(groups):

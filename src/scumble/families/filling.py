@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scumble.data import mask_cache, packing
 from scumble.data.cache import Missing
+from scumble.data.images import Unreached
 from scumble.data.library import Library
 from scumble.errors import ScumbleError, gather
 from scumble.events import Encoded, Warned
@@ -69,7 +70,8 @@ def fill(
     """Make this part of what is missing: texts, masks, then the pictures of one set after another.
 
     Pictures that cannot be decoded stop nothing. At the end, those of sets with `skip_bad` are told
-    and put into `bad` by set, to be left out; the others are raised as one ExceptionGroup.
+    and put into `bad` by set, to be left out for good; the others are raised as one ExceptionGroup,
+    and so are those for which a disk or a network is to blame.
     """
     model, place, kept, part = filling.model, filling.place, filling.kept, filling.part
     some = [row for row in library.missing_texts(texts) if part_of(row[0], part)]
@@ -83,12 +85,13 @@ def fill(
         own = [one for one in missing if part_of(one.key, part)]
         unread: list[Unreadable] = []
         yield from _pictures(filling, library, name, own, unread)
+        skipped = []
         if library.sets[name].spec.skip_bad:
-            yield from encoding.left_out(unread, name)
-            if bad is not None:
-                bad.setdefault(name, []).extend(unread)
-        else:
-            refused += [error for _, error in unread]
+            skipped = [row for row in unread if not isinstance(row[1], Unreached)]
+        yield from encoding.left_out(skipped, name)
+        if bad is not None and skipped:
+            bad.setdefault(name, []).extend(skipped)
+        refused += [row[1] for row in unread if row not in skipped]
     gather("pictures cannot be decoded", refused)
 
 

@@ -7,6 +7,7 @@ import time
 
 import torch
 
+from scumble.data.plans import Shelf
 from scumble.hardware.device import Place
 from scumble.preflight.plan import Plan
 
@@ -40,11 +41,9 @@ def seconds(plan: Plan) -> float:
     job = plan.job
     pace = speed(plan.place) * USED
     passes = 3 if job.hardware.gradient_checkpointing else 2
-    examples = job.training.batch_size * job.training.units_per_step
-    forward = _work(plan, _tokens(plan) + plan.tokens) / pace
-    fixed = _fixed(plan) * job.training.units_per_step
-    step = forward * passes * examples + fixed
-    return job.training.steps * step + _preview_seconds(plan, pace)
+    unit = _work(plan, tokens_per_unit(plan)) / pace * passes + _fixed(plan)
+    units = job.training.steps * job.training.units_per_step
+    return units * unit + _preview_seconds(plan, pace)
 
 
 def _preview_seconds(plan: Plan, pace: float) -> float:
@@ -67,12 +66,28 @@ def _fixed(plan: Plan) -> float:
     return layers * LAYER_SECONDS.get(plan.place.device.type, LAYER_SECONDS["cpu"])
 
 
-def _tokens(plan: Plan) -> float:
-    """Of a picture, over the sets as often as they are seen."""
-    side = plan.family.pixels_per_step
-    seen = [(one.spec.repeats, frame.size) for one in plan.sets for frame in one.frames]
-    tokens = sum(repeats * (h // side) * (w // side) for repeats, (h, w) in seen)
-    return tokens / sum(repeats for repeats, _ in seen)
+def tokens_per_unit(plan: Plan) -> float:
+    """Of a unit of the first epoch on average: its examples with their texts and references."""
+    quotas = plan.order.units_per_round
+    means = [_of_pool(plan, pool) for pool in range(len(quotas))]
+    return sum(q * mean for q, mean in zip(quotas, means, strict=True)) / sum(quotas)
+
+
+def _of_pool(plan: Plan, pool: int) -> float:
+    shelves = plan.order.shelves(0, pool)
+    tokens = sum(shelf.examples * (_of_example(plan, shelf) + plan.tokens) for shelf in shelves)
+    return tokens / sum(shelf.units for shelf in shelves)
+
+
+def _of_example(plan: Plan, shelf: Shelf) -> float:
+    """Of the pictures of an example; a reference that is drawn counts like its target."""
+    areas = [
+        rows * columns for rows, columns in zip(shelf.size[::2], shelf.size[1::2], strict=True)
+    ]
+    one = next(one for one in plan.sets if one.spec.id == shelf.dataset)
+    if one.spec.references and one.spec.reference_sampling == "random":
+        areas += areas[:1]
+    return sum(areas) / plan.family.pixels_per_step**2
 
 
 def speed(place: Place) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scumble.data import hashing, mixing
 from scumble.data.captions import filters
+from scumble.data.companions import mask_place, reference_place
 from scumble.data.expand import expanded
 from scumble.data.looks import collections
 from scumble.data.order import Order
@@ -41,7 +43,28 @@ def chosen(job: JobSpec) -> tuple[JobSpec, tuple[Note, ...]]:
 
 def refused(job: JobSpec, family: Family) -> list[ScumbleError]:
     """What of the sets this family cannot do, or nobody could."""
-    return [problem for one in job.data for problem in _refused(one, family)]
+    found = [problem for one in job.data for problem in _refused(one, family)]
+    return [*found, *_called_alike(job.data)]
+
+
+def _called_alike(sets: Sequence[DatasetSpec]) -> Iterator[JobError]:
+    """Two collections of one name would take each other's pictures out of the cache."""
+    named = [(place, where) for one in sets for place, where in _places(one)]
+    counts = Counter(place for place, _ in named)
+    twice = {place: where for place, where in reversed(named) if where and counts[place] > 1}
+    for place, where in twice.items():
+        problem = f"'{place}' is the name of other pictures of this job, too"
+        yield JobError(f"data.{where}.id", problem, "choose another `id`")
+
+
+def _places(one: DatasetSpec) -> Iterator[tuple[str, str]]:
+    """The names of a set's collections, and what has the `id` that they come from; "" for masks,
+    which have none."""
+    yield one.id, one.id
+    for number in range(len(one.references)):
+        yield reference_place(one, number), f"{one.id}.references.{number}"
+    if one.mask is not None and not one.mask.alpha:
+        yield mask_place(one), ""
 
 
 def _refused(one: DatasetSpec, family: Family) -> Iterator[ScumbleError]:

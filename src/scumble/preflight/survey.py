@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from scumble.data import mixing
+from scumble.data import mixing, packing
+from scumble.data.cache import Store
+from scumble.data.library import Library
+from scumble.data.looks import Look
 from scumble.data.picture_set import PictureSet
-from scumble.data.shelving import Shelves
 from scumble.data.sizes import frame as buckets_of
 from scumble.families import encoding
 from scumble.preflight import forecast
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
+
+Size = tuple[int, int]
+Entry = bytes | tuple[str, str, str]
+"""What tells entries apart: the key, or where bytes were never read, the picture and its view."""
 
 LOST = 0.2  # share of a picture's area that may be cut away before it is worth a word
 
@@ -114,14 +122,20 @@ def _mixed(plan: Plan) -> list[str]:
     steps = plan.job.training.steps
     for shelf in plan.order.never_seen(steps):
         size = "x".join(map(str, reversed(shelf.size[:2])))
-        said.append(
-            f"{len(shelf.members)} pictures of {shelf.dataset} at {size} are never seen: they are"
-            f" fewer than a batch of {shelf.batch} (`short: drop`)."
+        count = len(shelf.members)
+        which = (
+            f"picture of {shelf.dataset} at {size} is"
+            if count == 1
+            else (f"pictures of {shelf.dataset} at {size} are")
         )
-    shelves = [shelf for one in plan.sets for shelf in Shelves(one)(0)]
-    small = [shelf for shelf in shelves if shelf.rows < shelf.batch and shelf.short == "keep"]
+        few = f"fewer than a batch of {shelf.batch} (`short: drop`)"
+        said.append(f"{count} {which} never seen: {few}.")
+    shelves = [one for pool in range(len(plan.order.pools)) for one in plan.order.shelves(0, pool)]
+    small = [one for one in shelves if one.rows < one.batch and one.short == "keep"]
     if small:
-        said.append(f"{len(small)} sizes have fewer pictures than a batch.")
+        have = "sizes have" if len(small) > 1 else "size has"
+        names = ", ".join(dict.fromkeys(shelf.dataset for shelf in small))
+        said.append(f"{len(small)} {have} fewer pictures than a batch ({names}).")
     return said
 
 
@@ -154,10 +168,16 @@ def _set_survey(plan: Plan, number: int) -> SetSurvey:
         folder=scan.root,
         funnel=scan.funnel | {"in a bucket": len(one.frames)},
         buckets=dict(counts.most_common()),
-        captions=len({text for example in one.examples for text in example.target.captions}),
+        captions=len(_said(one)),
         passes=f"{one.spec.repeats}" if one.spec.share is None else f"share {one.spec.share:g}",
         notes=(*notes, *_notes_on_cuts(one), *_notes_on_start(plan, one)),
     )
+
+
+def _said(one: PictureSet) -> set[str]:
+    """What may be told of the examples, before edits: by references where these have texts."""
+    numbers = range(len(one.examples))
+    return {text for member in numbers for text in one.texts(member, one.there(member))}
 
 
 def _notes_on_cuts(one: PictureSet) -> list[str]:
@@ -192,13 +212,48 @@ def _cache(plan: Plan) -> tuple[int, int, int]:
     recipes = encoding.recipes(plan.model, plan.place, plan.tokens, kept, read=False)
     unknown = encoding.Recipes({}, {})
     library, texts = plan.library(recipes or unknown, plan.hashes(read=False)), plan.texts()
-    wanted = [look for one in library.sets.values() for look in library.kept(one)]
-    unread = [look for look in wanted if recipes is None or library.hash_of(look) is None]
     no_text = len(texts) if recipes is None else len(library.missing_texts(texts))
-    missing = [] if recipes is None else library.missing_pictures().values()
-    sizes = [look.view.frame.size for look in unread]
-    sizes += [one.view.frame.size for group in missing for one in group]
-    room = sum(encoding.picture_bytes(plan.model, kept, size) for size in sizes)
-    room += no_text * encoding.text_bytes(plan.model, plan.place, plan.tokens, kept)
-    total, lacking = len(texts) + len(wanted), no_text + len(sizes)
-    return total - lacking, lacking, room
+    total, lacking = len(texts), no_text
+    room = no_text * encoding.text_bytes(plan.model, plan.place, plan.tokens, kept)
+    masks: dict[Entry, Size] = {}
+    for name, one in library.sets.items():
+        wanted = _entries(library, library.kept(one), lambda look: library.wanted(look).key)
+        sizes = _lacking(library.pictures[name], wanted)
+        total, lacking = total + len(wanted), lacking + len(sizes)
+        room += _room(sizes, lambda size: encoding.picture_bytes(plan.model, kept, size))
+        key = partial(_mask_key, library, one)
+        masks |= _entries(library, library.kept_masks(one), key)
+    sizes = _lacking(library.masks, masks)
+    room += _room(sizes, lambda size: _mask_bytes(size, library.cell))
+    return total + len(masks) - lacking - len(sizes), lacking + len(sizes), room
+
+
+def _entries(
+    library: Library, looks: Iterable[Look], key: Callable[[Look], bytes]
+) -> dict[Entry, Size]:
+    """The trained size of every entry, each once: equal versions of a picture share theirs."""
+    found: dict[Entry, Size] = {}
+    for look in looks:
+        unread = library.hash_of(look) is None
+        entry = (str(look.image.file), look.image.id, look.view.facts()) if unread else key(look)
+        found[entry] = look.view.frame.size
+    return found
+
+
+def _lacking(store: Store, wanted: Mapping[Entry, Size]) -> list[Size]:
+    """The sizes of those that are not there; what was never read is not."""
+    keys = [entry for entry in wanted if isinstance(entry, bytes)]
+    absent = {keys[place] for place in store.missing(keys)}
+    return [size for e, size in wanted.items() if e in absent or not isinstance(e, bytes)]
+
+
+def _room(sizes: Iterable[Size], each: Callable[[Size], int]) -> int:
+    return sum(count * each(size) for size, count in Counter(sizes).items())
+
+
+def _mask_key(library: Library, one: PictureSet, look: Look) -> bytes:
+    return library.mask(one, look).key
+
+
+def _mask_bytes(size: Size, cell: int) -> int:
+    return packing.entry_bytes({"mask": (1, size[0] // cell, size[1] // cell)}, "fp32")

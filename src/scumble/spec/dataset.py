@@ -186,6 +186,16 @@ class DatasetSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _nothing_is_idle(self) -> "DatasetSpec":
+        if not self.references:
+            for name in ("reference_sampling", "unpaired"):
+                if dict(self)[name] != type(self).model_fields[name].default:
+                    raise ValueError(f"`{name}` goes with `references`; leave it out")
+        if self.share is not None and self.probability != 1.0:
+            raise ValueError("`probability` has no effect with `share`; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _versions_differ(self) -> "DatasetSpec":
         degraded = any(one.degrade is not None for one in self.references)
         if self.variants == 1 or self.flip or self.colour or degraded or self._cut_is_random():
@@ -200,6 +210,7 @@ class DatasetSpec(Spec):
             case ShapesSizing():
                 return self.sizing.crop == "random"
             case AspectSizing():
-                return self.sizing.crop_style == "random" or self.sizing.crop_aspect == "random"
+                drawn = self.sizing.crop and self.sizing.crop_aspect == "random"
+                return self.sizing.crop_style == "random" or drawn
             case _:
                 return self.sizing.random_crop

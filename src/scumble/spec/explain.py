@@ -70,7 +70,8 @@ def _table(settings: list[Setting]) -> list[str]:
     for row in settings:
         default = row.default if row.default == "required" else f"`{row.default}`"
         needs = f"With `{row.when}`. " if row.when else ""
-        lines.append(f"| `{row.path}` | {row.wanted} | {default} | {needs}{row.help} |")
+        told = f"{needs}{row.help}".replace("|", "\\|")
+        lines.append(f"| `{row.path}` | {row.wanted} | {default} | {told} |")
     return lines
 
 

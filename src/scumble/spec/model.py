@@ -12,7 +12,7 @@ class ModelSpec(Spec):
     """Kind of model. Known: flux."""
 
     flavour: str
-    """Variant of the family. For flux: dev, schnell."""
+    """Variant of the family. For flux: dev, schnell, kontext."""
 
     path: str
     """A diffusers folder, or `builtin:NAME` for a small model that comes with the package."""

@@ -77,10 +77,13 @@ class AspectSizing(Spec):
     """Smaller pictures are left out."""
 
     maximum_image_size: PositiveFloat | None = None
-    """Larger pictures are made smaller before the cut; needs `target_downsample_size`."""
+    """With `target_downsample_size`, which it needs: pictures are brought to that size before the
+    cut."""
 
     target_downsample_size: PositiveFloat | None = None
-    """The size that these are made smaller to."""
+    """The size that every picture has before the cut, unless it is too small to cut from; a larger
+    one means a closer cut. As in SimpleTuner, this goes for all pictures, not for large ones
+    alone."""
 
     max_upscale_threshold: PositiveFloat | None = None
     """Listed shapes that would enlarge a picture by more than this share are not taken."""
@@ -90,16 +93,32 @@ class AspectSizing(Spec):
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> "AspectSizing":
-        if self.maximum_image_size is not None and self.target_downsample_size is None:
-            raise ValueError("`maximum_image_size` needs `target_downsample_size`; set it too")
-        listed = self.crop and self.crop_aspect in ("closest", "random")
+        if not self.crop and self.crop_aspect != "square":
+            raise ValueError(f"`crop_aspect: {self.crop_aspect}` needs `crop: true`; set that too")
+        if (self.maximum_image_size is None) != (self.target_downsample_size is None):
+            raise ValueError(
+                "`maximum_image_size` and `target_downsample_size` go together; set both or neither"
+            )
+        if self.maximum_image_size is not None and not self.crop:
+            raise ValueError("`maximum_image_size` needs `crop: true`; set that, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _shapes_fit_together(self) -> "AspectSizing":
+        listed = self.crop_aspect in ("closest", "random")
         if listed and not self.crop_aspect_buckets:
             raise ValueError(
                 f"`crop_aspect: {self.crop_aspect}` needs `crop_aspect_buckets`; list some shapes"
             )
-        if self.crop_aspect_weights and len(self.crop_aspect_weights) != len(
-            self.crop_aspect_buckets
-        ):
+        if not listed and (self.crop_aspect_buckets or self.max_upscale_threshold is not None):
+            raise ValueError(
+                "`crop_aspect_buckets` and `max_upscale_threshold` go with `crop_aspect: closest`"
+                " or `random`; set that, or leave them out"
+            )
+        weights, shapes = len(self.crop_aspect_weights), len(self.crop_aspect_buckets)
+        if weights and self.crop_aspect != "random":
+            raise ValueError("`crop_aspect_weights` goes with `crop_aspect: random`; leave it out")
+        if weights and weights != shapes:
             raise ValueError("`crop_aspect_weights` needs one number for each shape; count them")
         return self
 
@@ -128,6 +147,16 @@ class BucketsSizing(Spec):
 
     random_crop: bool = False
     """Cut anywhere instead of at the centre."""
+
+    @model_validator(mode="after")
+    def _one_size_has_no_table(self) -> "BucketsSizing":
+        told = {"minimum", "maximum", "step", "no_upscale"} & {
+            name for name, value in self if value != type(self).model_fields[name].default
+        }
+        if not self.enable and told:
+            names = ", ".join(f"`{name}`" for name in sorted(told))
+            raise ValueError(f"{names}: no effect with `enable: false`; leave it out")
+        return self
 
 
 SizingSpec = Annotated[ShapesSizing | AspectSizing | BucketsSizing, Field(discriminator="kind")]

@@ -66,8 +66,11 @@ def alternatives(
 
 
 def named(id: str) -> str:
-    """What a file's name says: no folders, no underscores, no counter; "" for mere numbers."""
+    """What a file's name says: no folders, no underscores, no counter; "" for mere numbers, and
+    for names whose encoding is not known."""
     stem = PurePosixPath(id).stem
+    if any("\ud800" <= letter <= "\udfff" for letter in stem):  # as Python reads such bytes
+        return ""
     words = " ".join(COUNTER.sub("", stem).replace("_", " ").split())
     return words if any(letter.isalpha() for letter in words) else ""
 

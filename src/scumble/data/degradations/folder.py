@@ -153,9 +153,27 @@ def _todo(
     if there and not order.again and made != _recipe(order):
         problem = f"{len(there)} pictures there were made with other settings (see {INDEX})"
         raise JobError(order.target, problem, "add --again, or name another folder")
+    _alone(order, known)
     if order.again:
         return list(rows)
     return [name for name in rows if name not in there or known[name] != rows[name]]
+
+
+def _alone(order: Order, known: dict[str, Row]) -> None:
+    """JobError if a picture is there with another ending, or in another folder for its variant:
+    nobody could say which of the two belongs to its target.
+    """
+    sources = {one.id for one in order.pictures}
+    second = [
+        name
+        for name, row in sorted(known.items())
+        if row.source in sources
+        and name != _name(row.source, row.variant, order)
+        and (order.target / name).exists()
+    ]
+    if second:
+        problem = f"{len(second)} pictures there have another ending or folder, first {second[0]}"
+        raise JobError(order.target, problem, "ask for the same as before, or name another folder")
 
 
 def _errands(order: Order, rows: dict[str, Row], todo: list[str]) -> list[Errand]:
@@ -194,7 +212,8 @@ def _recipe(order: Order) -> dict[str, Any]:
 def _index(order: Order, rows: dict[str, Row]) -> bytes:
     pictures = {name: asdict(row) for name, row in sorted(rows.items())}
     told = {"format": FORMAT, "made": _recipe(order), "pictures": pictures}
-    return json.dumps(told, indent=1, ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(told, indent=1, ensure_ascii=False)
+    return text.encode(errors="backslashreplace") + b"\n"  # a name may hold bytes that are no text
 
 
 def _told(order: Order) -> dict[str, Any]:

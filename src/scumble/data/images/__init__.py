@@ -22,7 +22,7 @@ from scumble.data.images.headers import (
     Header,
     header,
 )
-from scumble.data.images.viewing import alpha, grey, pixels
+from scumble.data.images.viewing import Unreached, alpha, grey, pixels
 
 __all__ = [
     "ANIMATED",
@@ -41,6 +41,7 @@ __all__ = [
     "REMEDIES",
     "TOO_LARGE",
     "Header",
+    "Unreached",
     "alpha",
     "grey",
     "header",

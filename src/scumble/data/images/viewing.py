@@ -14,6 +14,11 @@ from scumble.data.sources.record import File, opened
 from scumble.data.view import Degraded, View
 from scumble.errors import FileError
 
+
+class Unreached(FileError):
+    """A picture of which nothing is known to be wrong: the disk or the memory failed it."""
+
+
 METHODS = {
     "lanczos": Resampling.LANCZOS,
     "bicubic": Resampling.BICUBIC,
@@ -73,16 +78,25 @@ def _decoded(file: File, frame: Frame, kind: Kind, needed: tuple[int, int] | Non
         stream = opened(file)
     except OSError as error:
         problem = f"cannot be opened ({error})"
-        raise FileError(file, problem, "check permissions, and where it lies") from error
+        raise Unreached(file, problem, "check permissions, and where it lies") from error
     try:
         with stream:
             picture = decoded(stream, frame.original, kind, needed)
     except Exception as error:
-        problem = f"cannot be decoded ({error})"
-        raise FileError(file, problem, "save it again or remove it") from error
+        raise _blamed(file, error) from error
     if picture is None:
         raise FileError(file, "has changed since it was looked at", "start again")
     return picture
+
+
+def _blamed(file: File, error: Exception) -> FileError:
+    """Whether the picture is broken, or it could not be looked at: Pillow's own errors have no
+    number."""
+    if isinstance(error, MemoryError):
+        return Unreached(file, "does not fit into memory", "scale it down, or stop other programs")
+    if isinstance(error, OSError) and error.errno is not None:
+        return Unreached(file, f"cannot be read ({error})", "look at the disk, then start again")
+    return FileError(file, f"cannot be decoded ({error})", "save it again or remove it")
 
 
 def _framed(picture: Image.Image, view: View, method: Resampling) -> Image.Image:

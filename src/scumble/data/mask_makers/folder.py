@@ -19,10 +19,13 @@ from scumble.data.mask_makers.makers import Alpha, Backdrop, GrabCut, Maker, Wor
 from scumble.data.masks import Grey
 from scumble.data.sheet import Card, png
 from scumble.data.sources.record import File, Found
-from scumble.errors import FileError, ScumbleError
+from scumble.errors import FileError, JobError, ScumbleError
 
 NOTHING, EVERYTHING = 0.001, 0.999
 """Masks with a smaller or larger share of white are named: they are rarely meant."""
+
+GREYS = frozenset({"1", "L", "LA", "I", "I;16", "F"})
+"""Modes of what may be a mask, also one that was painted over."""
 
 CARDS = 48
 """So many pictures are on a sheet: first those that are named, then some of all the others."""
@@ -102,6 +105,7 @@ def fulfilled(
     """
     twins.apart(order.root, order.target)
     twins.alone(one.id for one in order.pictures)
+    _grey(order)
     errands = [
         Errand(
             id=one.id,
@@ -117,6 +121,23 @@ def fulfilled(
         done.append(one)
         tell(len(done), len(errands))
     return _outcome(sorted(done, key=lambda one: one.id), len(order.pictures) - len(errands))
+
+
+def _grey(order: Order) -> None:
+    """JobError if what is to be made anew is no mask, but a picture in colours."""
+    files = (target(order, one.id) for one in order.pictures) if order.again else ()
+    coloured = [file for file in files if file.exists() and not _is_grey(file)]
+    if coloured:
+        problem = f"{len(coloured)} files there are no grey masks, first {coloured[0].name}"
+        raise JobError(order.target, problem, "name another folder, or move these away")
+
+
+def _is_grey(file: Path) -> bool:
+    try:
+        with Image.open(file) as image:
+            return image.mode in GREYS
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def target(order: Order, id: str) -> Path:

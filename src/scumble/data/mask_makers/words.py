@@ -29,21 +29,33 @@ SAM = "facebook/sam-vit-base"
 
 def finder(words: Words) -> Finder:
     """The loaded networks, as a function of a picture. FileError or JobError if they cannot be."""
-    import torch
-
-    device = words.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device(words.device)
     kind = _kind(words.model)
+    if kind == SEGMENTER and words.sam is not None:
+        problem = f"'{words.model}' cuts out what it finds by itself"
+        raise JobError("--sam", problem, f"leave it out, or name a {DETECTOR} --model")
     if kind == SEGMENTER:
-        return _clipseg(words, torch.device(device))
+        return _clipseg(words, device)
     if kind == DETECTOR and words.sam is not None:
-        return _detector(words, words.sam, torch.device(device))
+        return _detector(words, words.sam, device)
     if kind == DETECTOR:
         problem = "Grounding DINO finds boxes only"
         raise JobError("--model", problem, "add --sam with a Segment Anything model")
     problem = f"'{words.model}' is a model of the kind '{kind}'"
     raise JobError("--model", problem, f"name one of the kind {SEGMENTER} or {DETECTOR}")
+
+
+def _device(name: str) -> torch.device:
+    """JobError unless torch can work there."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.ones(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise JobError("--device", f"'{name}' cannot be used", "say auto, cpu or cuda") from None
+    return torch.device(name)
 
 
 def _clipseg(words: Words, device: torch.device) -> Finder:
@@ -150,8 +162,10 @@ def _loading(model: str) -> Iterator[None]:
     """FileError for a model that cannot be loaded; without the library's remarks and bars."""
     from transformers.utils import logging as remarks
 
-    level, bars = remarks.get_verbosity(), remarks.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")  # tells of every attempt to connect
+    level, bars, told = remarks.get_verbosity(), remarks.is_progress_bar_enabled(), hub.level
     remarks.set_verbosity(logging.ERROR)
+    hub.setLevel(logging.ERROR)
     remarks.disable_progress_bar()
     try:
         yield
@@ -161,5 +175,6 @@ def _loading(model: str) -> Iterator[None]:
         raise FileError(model, f"the model cannot be loaded ({said})", remedy) from error
     finally:
         remarks.set_verbosity(level)
+        hub.setLevel(told)
         if bars:
             remarks.enable_progress_bar()

@@ -18,11 +18,14 @@ def check(sizing: SizingSpec, resolution: Resolution, step: int) -> list[Problem
     """All that keeps a set from being framed for a family whose sides are multiples of `step`."""
     match sizing:
         case ShapesSizing():
-            return []
+            return list(_side(resolution, step))
         case AspectSizing():
-            amount = resolution[0] if isinstance(resolution, tuple) else resolution
-            return [*_stepped(sizing.step, step), *_amounts(sizing, amount)]
+            if isinstance(resolution, tuple):
+                return list(_side(resolution, step))
+            return [*_stepped(sizing.step, step), *_amounts(sizing, resolution)]
         case BucketsSizing():
+            if isinstance(resolution, float):
+                return list(_side(resolution, step))
             whole = buckets.sides(resolution)
             return [*_stepped(sizing.step, step), *_bounds(sizing, whole, step)]
 
@@ -47,6 +50,17 @@ def _too_small(sizing: AspectSizing, least: float, width: int, height: int) -> b
     pixels = scale.amount * 1e6
     squares = sizing.crop and sizing.crop_aspect == "square"
     return width * height < pixels or (squares and min(width, height) < int(math.sqrt(pixels)))
+
+
+def _side(resolution: Resolution, step: int) -> Iterator[Problem]:
+    """A resolution of another law, such as a reference has with a law but no number of its own,
+    or one that is nothing once it is rounded."""
+    if not isinstance(resolution, int):
+        told = list(resolution) if isinstance(resolution, tuple) else f"{resolution:g}"
+        problem = f"{told} is not the side of a square in pixels, which this law takes"
+        yield "resolution", problem, "write a whole number of pixels, such as 1024"
+    elif resolution < step:
+        yield "resolution", f"{resolution} is less than one step of {step}", f"set {step} or more"
 
 
 def _stepped(own: int | None, step: int) -> Iterator[Problem]:

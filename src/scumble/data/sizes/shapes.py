@@ -1,11 +1,13 @@
 """Our own law: cut to the nearest of a few shapes, all of about the area of the square."""
 
 import math
+from functools import lru_cache
 
 from scumble.data.sizes.frame import Size
 from scumble.spec.sizing import ASPECTS, ShapesSizing, ratio
 
 
+@lru_cache
 def sizes(resolution: int, step: int, aspects: tuple[str, ...]) -> tuple[Size, ...]:
     """The trained size of each aspect, in their order, with sides that are multiples of `step`.
 

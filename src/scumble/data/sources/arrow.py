@@ -44,8 +44,17 @@ def column(table: pyarrow.Table, name: str) -> pyarrow.ChunkedArray:
     """The column to which dots lead, which must be there; nothing is copied."""
     top = top_of(table.column_names, name)
     if top == name:
-        return table[name]
-    return within(table[top], name[len(top) + 1 :].split("."))
+        return plain(table[name])
+    return plain(within(table[top], name[len(top) + 1 :].split(".")))
+
+
+def plain(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """The column as it is, or written out if its values stand in a dictionary, as pandas keeps
+    those of a category."""
+    import pyarrow as pa
+
+    kind = column.type
+    return column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
 
 
 def within(column: Any, names: list[str]) -> Any:

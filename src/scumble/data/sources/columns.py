@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from scumble.errors import JobError
+from scumble.errors import FileError, JobError
 from scumble.spec.sources import HubSource, TableSource
 
 CAPTIONS = ("caption", "text", "description")
@@ -53,17 +53,23 @@ def texts(
     chosen = caption_columns(sheet, source, place)
     if not chosen:
         return None
-    rows = [_several(row) for row in zip(*map(sheet.cells, chosen), strict=True)]
+    table = zip(*map(sheet.cells, chosen), strict=True)
+    rows = [_several(row, f"{place}: row {number}") for number, row in enumerate(table, 1)]
     if source.fallback_caption_column is None:
         return rows
     others = sheet.cells(source.fallback_caption_column)
-    return [row or _several([other]) for row, other in zip(rows, others, strict=True)]
+    return [
+        row or _several([other], f"{place}: row {number}")
+        for number, (row, other) in enumerate(zip(rows, others, strict=True), 1)
+    ]
 
 
-def said(row: Mapping[str, object], chosen: Sequence[str], fallback: str | None) -> tuple[str, ...]:
-    """What one nested row says, as `texts` does for all."""
-    texts = _several(looked_up(row, name) for name in chosen)
-    return texts if texts or fallback is None else _several([looked_up(row, fallback)])
+def said(
+    row: Mapping[str, object], chosen: Sequence[str], fallback: str | None, where: str
+) -> tuple[str, ...]:
+    """What one nested row says, as `texts` does for all; `where` is for errors."""
+    texts = _several((looked_up(row, name) for name in chosen), where)
+    return texts if texts or fallback is None else _several([looked_up(row, fallback)], where)
 
 
 def caption_columns(sheet: Sheet, source: HubSource | TableSource, place: str) -> tuple[str, ...]:
@@ -115,15 +121,48 @@ def _inner(sheet: Sheet, column: str) -> list[str]:
     return [name for name in sheet.columns if name.startswith(f"{column}.")]
 
 
-def _several(cells: Iterable[object]) -> tuple[str, ...]:
+def _several(cells: Iterable[object], where: str) -> tuple[str, ...]:
     """The texts of some cells, each once."""
-    return tuple(dict.fromkeys(text for cell in cells for text in _said(cell)))
+    return tuple(dict.fromkeys(text for cell in cells for text in _said(cell, where)))
 
 
-def _said(cell: object) -> Iterator[str]:
-    """The texts of one cell: of a list, each of its own; of numbers, as they are written."""
-    if isinstance(cell, list | tuple):
-        for inner in cell:
-            yield from _said(inner)
-    elif cell is not None and cell == cell and (text := str(cell).strip()):  # NaN is not itself
-        yield text
+def _said(cell: object, where: str) -> Iterator[str]:
+    """The texts of one cell: of a list, each of its own; of numbers, as they are written.
+
+    FileError for what is no text, and would be taught as it is written in Python.
+    """
+    match cell:
+        case list() | tuple():
+            for inner in cell:
+                yield from _said(inner, where)
+        case None:
+            return
+        case bytes():
+            yield from _said(_decoded(cell, where), where)
+        case Mapping():
+            raise _foreign(where, "named parts", cell)
+        case str():
+            yield from filter(None, [_encodable(cell, where).strip()])
+        case _ if cell == cell:  # NaN is not itself
+            yield str(cell)
+
+
+def _decoded(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _foreign(where, "bytes that are not UTF-8", data) from None
+
+
+def _encodable(text: str, where: str) -> str:
+    """FileError for halves of signs, which JSON can hold but no encoder can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _foreign(where, "half a sign", text) from None
+    return text
+
+
+def _foreign(where: str, what: str, cell: object) -> FileError:
+    problem = f"the caption holds {what}, not a text: {ascii(cell)[:80]}"
+    return FileError(where, problem, "mend it, or name another `caption_column`")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from urllib import error, parse, request
 
@@ -136,6 +136,8 @@ def _asked(address: str, folder: Path) -> Fetched | Failed:
         raise
     except error.URLError as lost:
         raise ConnectionError(str(lost.reason)) from None
+    except (IncompleteRead, OSError) as lost:  # on the way, as TLS that breaks
+        raise ConnectionError(f"it broke off: {lost}") from None
 
 
 def _saved(answer: HTTPResponse, folder: Path, name: str) -> Fetched | Failed:
@@ -190,4 +192,4 @@ def _opener() -> request.OpenerDirector:
 
 
 def _hash(address: str) -> str:
-    return blake2b(address.encode(), digest_size=16).hexdigest()
+    return blake2b(address.encode(errors="surrogatepass"), digest_size=16).hexdigest()

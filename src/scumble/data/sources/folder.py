@@ -5,9 +5,11 @@ The order is that of the ids, so it does not depend on the file system.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
@@ -48,8 +50,8 @@ def listing(folder: Path, *, subfolders: bool = True, text_ending: str | None = 
     for prefix, here, files in _walked(folder, "", subfolders, frozenset()):
         texts = {} if text_ending is None else _texts(files, text_ending)
         for entry in files:
-            stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 (a third of the time)
-            ending = ending.lower()
+            stem, dot, ending = entry.name.rpartition(".")
+            ending = (dot + ending).lower()
             if ending in ENDINGS:
                 pictures.append(_found(prefix, here, entry, texts.get(stem)))
             elif ending in UNSUPPORTED:
@@ -77,21 +79,41 @@ def _walked(
     folder: Path, prefix: str, subfolders: bool, above: frozenset[tuple[int, int]]
 ) -> Iterator[tuple[str, Path, list[Entry]]]:
     """Each folder's visible files and the paths to them; links are followed, not in circles."""
-    try:
+    with walkable(folder):
         status = folder.stat()
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise _unwalkable(folder, error) from error
     above = above | {(status.st_dev, status.st_ino)}
     files, folders = [], []
     for entry in ordered:
         if not (entry.name.startswith(".") or entry.name in SKIPPED):
-            (folders if entry.is_dir() else files).append(entry)
+            (folders if is_folder(entry) else files).append(entry)
     yield prefix, folder, files
     for entry in folders if subfolders else ():
         if not entry.is_symlink() or _identity(entry) not in above:
             yield from _walked(folder / entry.name, f"{prefix}{entry.name}/", subfolders, above)
+
+
+@contextmanager
+def walkable(folder: Path) -> Iterator[None]:
+    """Turn what keeps a folder from being listed into a FileError."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwalkable(folder, error) from error
+
+
+def is_folder(entry: Entry) -> bool:
+    """Whether it is a folder, or a link to one; a link to itself is a file that cannot be opened.
+
+    FileError for what may be a folder, but lies where nobody may look.
+    """
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP or "." in entry.name:
+            return False
+        raise _unwalkable(Path(entry.path), error) from error
 
 
 def _texts(files: Sequence[Entry], ending: str) -> dict[str, Entry]:
@@ -145,8 +167,8 @@ def _unwalkable(folder: Path, error: OSError) -> FileError:
 def _meant(folder: Path) -> str:
     """A folder beside the missing one with a name much like it, if there is one."""
     try:
-        beside = [entry.name for entry in os.scandir(folder.parent) if entry.is_dir()]
-    except OSError:
+        beside = [entry.name for entry in os.scandir(folder.parent) if is_folder(entry)]
+    except (OSError, FileError):
         beside = []
     near = get_close_matches(folder.name, beside, n=1)
     if near:

@@ -49,11 +49,12 @@ def unpacked(table: Path, column: str, setting: str, cache: Path) -> list[Unpack
     status = table.stat()
     facts = f"{table} {column} {status.st_size} {status.st_mtime_ns} 1"
     file = cache / "spool" / f"{blake2b(facts.encode(), digest_size=16).hexdigest()}.arrow"
-    if not file.exists():
+    held = _held(file)
+    if held is None:
         made(file.parent)
         _sweep(file.parent)
         _write(table, column, setting, file)
-    held = _mapped(file)
+        held = _mapped(file)
     sizes, rest = arrow.sizes(held["picture"]), held.drop_columns(["picture"]).to_pylist()
     return [
         Unpacked(
@@ -65,6 +66,17 @@ def unpacked(table: Path, column: str, setting: str, cache: Path) -> list[Unpack
         )
         for row, (size, facts) in enumerate(zip(sizes, rest, strict=True))
     ]
+
+
+def _held(file: Path) -> pyarrow.Table | None:
+    """The rows if they were unpacked before; a file that is not whole, as after a power cut, is
+    made anew."""
+    import pyarrow as pa
+
+    try:
+        return _mapped(file) if file.exists() else None
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _write(table: Path, column: str, setting: str, file: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 from scumble.spec.sources import SourceSpec
@@ -28,8 +30,13 @@ File = Path | Lent
 
 
 def opened(file: File) -> BinaryIO:
-    """The bytes, from the first; to be closed."""
-    return file.open("rb") if isinstance(file, Path) else file.open()
+    """The bytes, from the first; to be closed. OSError for what is no file, such as a pipe, for
+    which one would wait for ever."""
+    if not isinstance(file, Path):
+        return file.open()
+    if not S_ISREG(file.stat().st_mode):
+        raise OSError(errno.EINVAL, "is no file")
+    return file.open("rb")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

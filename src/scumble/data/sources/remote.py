@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 
@@ -76,12 +77,12 @@ class Remote(RawIOBase):
         elif self._size > WHOLE_BYTES and first >= tail:
             begin, end = tail, self._size
         elif self._size > LIMIT_BYTES:
-            raise OSError(f"is larger than {LIMIT_BYTES >> 20} MB")
+            raise OSError(errno.EFBIG, f"is larger than {LIMIT_BYTES >> 20} MB")
         else:
             begin, end = 0, self._size
             self._ends.clear()
         held = self._fetch(begin, end - 1)
         if len(held) != end - begin:
-            raise OSError(f"gave {len(held)} bytes instead of {end - begin}")
+            raise OSError(errno.EIO, f"gave {len(held)} bytes instead of {end - begin}")
         self._ends[begin] = held
         return begin, held

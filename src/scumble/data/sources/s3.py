@@ -199,7 +199,10 @@ def _opened(files: s3fs.S3FileSystem, one: Object) -> BinaryIO:
 
 
 def _fetched(files: s3fs.S3FileSystem, one: Object, first: int, last: int) -> bytes:
-    """Some bytes of just the version that was listed; OSError if it is gone or cannot be had."""
+    """Some bytes of just the version that was listed; OSError if it is gone or cannot be had.
+
+    Its number tells it from what Pillow raises for a picture that is broken.
+    """
     from botocore.exceptions import BotoCoreError
     from fsspec.asyn import sync
 
@@ -208,8 +211,8 @@ def _fetched(files: s3fs.S3FileSystem, one: Object, first: int, last: int) -> by
 
     try:
         return tried(partial(_patient, ask), _passing())
-    except (BotoCoreError, EOFError) as error:
-        raise OSError(f"cannot be fetched ({error})") from error
+    except (BotoCoreError, OSError, EOFError) as error:
+        raise OSError(errno.EIO, f"cannot be fetched ({error})") from error
 
 
 async def _asked(files: s3fs.S3FileSystem, one: Object, first: int, last: int) -> bytes:

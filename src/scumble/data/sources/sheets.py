@@ -7,9 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from scumble.data.sources.columns import Sheet, dotted, looked_up
+from scumble.data.sources.folder import ENDINGS
 from scumble.errors import FileError
 
 NAMED = 3
@@ -63,11 +64,14 @@ def text_of(file: Path) -> str:
     except OSError as error:
         raise unreadable(file, error) from error
     try:
-        return content.decode("utf-8-sig")
+        text, foreign = content.decode("utf-8-sig"), content.find(b"\0")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        text, foreign = "", error.start
+    if foreign >= 0:  # zero bytes are those of UTF-16
+        line = content.count(b"\n", 0, foreign) + 1
         problem = f"is not UTF-8 text (line {line})"
-        raise FileError(file, problem, "save it again with the encoding UTF-8") from None
+        raise FileError(file, problem, "save it again with the encoding UTF-8")
+    return text
 
 
 def unreadable(file: Path, error: OSError) -> FileError:
@@ -103,6 +107,10 @@ def _check_header(file: Path, columns: tuple[str, ...]) -> None:
     if twice:
         problem = f"two columns are named '{twice[0]}'"
         raise FileError(file, problem, "rename one of them in the first line")
+    pictures = [name for name in columns if PurePath(name).suffix.lower() in ENDINGS]
+    if pictures:
+        problem = f"its first line names no columns, but a picture: {pictures[0][:100]}"
+        raise FileError(file, problem, "begin it with a line such as: image,caption")
     if len(columns) == 1 and (";" in columns[0] or "\t" in columns[0]):
         problem = f"its first line is one cell: {columns[0][:100]}"
         remedy = "separate cells by commas, or by tabs and name the file .tsv"
@@ -112,7 +120,7 @@ def _check_header(file: Path, columns: tuple[str, ...]) -> None:
 def _object(file: Path, number: int, line: str) -> dict[str, object]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = f"line {number} is not JSON ({error})"
         raise FileError(file, problem, "write one JSON object on each line") from None
     if not isinstance(row, dict):

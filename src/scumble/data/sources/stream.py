@@ -33,6 +33,8 @@ REMOTE = ("hf://", "zip://")
 """Beginnings of paths that lead into files of the hub."""
 
 JOURNAL, INDEX = "rows.jsonl", "index.json"
+BROKEN = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading a line raises that is torn or of another release."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,18 +79,16 @@ def rows(asked: Asked, folder: Path) -> list[Kept]:
     cannot be asked, what is there whole is used. ScumbleError if it cannot be reached otherwise.
     """
     made(folder)
-    with claimed(folder):
-        try:
-            maker = builder.prepared(asked)
-        except FileError as error:
-            if not (builder.unreachable(error.__cause__) and _is_whole(folder, asked)):
-                raise
-        else:
-            if _journal(folder).version not in {"", builder.version(maker)}:
-                _empty(folder)
-            if not _is_whole(folder, asked):
-                _take(asked, maker, folder)
-    return list(_journal(folder).rows[: asked.source.rows])
+    there = _journal(folder)
+    try:
+        maker = builder.prepared(asked)
+    except FileError as error:
+        if not (builder.unreachable(error.__cause__) and _is_whole(folder, there, asked)):
+            raise
+    else:
+        if there.version != builder.version(maker) or not _is_whole(folder, there, asked):
+            there = _completed(asked, maker, folder)
+    return list(there.rows[: asked.source.rows])
 
 
 def key(asked: Asked) -> str:
@@ -97,6 +97,18 @@ def key(asked: Asked) -> str:
     texts = (source.caption_column, source.fallback_caption_column)
     where = (str(asked.folder or source.dataset), source.config, source.split, source.revision)
     return blake2b(repr((where, source.image_column, texts)).encode(), digest_size=16).hexdigest()
+
+
+def _completed(asked: Asked, maker: datasets.DatasetBuilder, folder: Path) -> Journal:
+    """What the folder says when all rows are there; only who has to write has it to himself."""
+    with claimed(folder):
+        there = _journal(folder)
+        if there.version not in {"", builder.version(maker)}:
+            _empty(folder)
+            there = Journal()
+        if not _is_whole(folder, there, asked):
+            _take(asked, maker, folder)
+        return _journal(folder)
 
 
 def _take(asked: Asked, maker: datasets.DatasetBuilder, folder: Path) -> None:
@@ -155,7 +167,8 @@ def _kept(
     """A row whose picture, if it has the bytes, is a file by now."""
     texts = None
     if chosen:
-        texts = columns.said(row, chosen, asked.source.fallback_caption_column)
+        where = f"{asked.place}: row {number + 1}"
+        texts = columns.said(row, chosen, asked.source.fallback_caption_column, where)
     value = columns.looked_up(row, asked.source.image_column)
     content, path = _held(value)
     if content is None and path.startswith(REMOTE):
@@ -198,7 +211,8 @@ def _journal(folder: Path) -> Journal:
     """What is there for certain: a line that is torn or lacks its file ends it."""
     try:
         header, *lines = (folder / JOURNAL).read_text(encoding="utf-8").split("\n")[:-1]
-    except (FileNotFoundError, ValueError):
+        version = str(json.loads(header)["version"])
+    except (FileNotFoundError, *BROKEN):
         return Journal()
     with told(folder), os.scandir(folder) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
@@ -206,33 +220,36 @@ def _journal(folder: Path) -> Journal:
     state: tuple[int, Any] = (0, None)
     for line in lines:
         try:
-            facts = json.loads(line)
-        except ValueError:  # a disk that lost its power
+            kept, place = _told(line)
+        except BROKEN:  # a disk that lost its power
             break
-        place = facts.pop("state", None)
-        texts = facts.pop("texts")
-        kept = Kept(texts=None if texts is None else tuple(texts), **facts)
         if kept.file and sizes.get(kept.file) != kept.size_bytes:
             break
         there.append(kept)
         if place is not None:
             state = (len(there), place)
-    version = json.loads(header)["version"]
     whole = tuple(lines[: len(there)])
     return Journal(version=version, rows=tuple(there), lines=whole, state=state)
 
 
-def _is_whole(folder: Path, asked: Asked) -> bool:
+def _told(line: str) -> tuple[Kept, Any]:
+    """What one line of the journal says, and the place in the dataset behind it, if it says so."""
+    facts = json.loads(line)
+    place, texts = facts.pop("state", None), facts.pop("texts")
+    return Kept(texts=None if texts is None else tuple(texts), **facts), place
+
+
+def _is_whole(folder: Path, there: Journal, asked: Asked) -> bool:
     """Whether all rows that are asked for are there, and were once known to be all."""
     try:
         index = json.loads((folder / INDEX).read_text())
-    except FileNotFoundError:
+        rows, ended = int(index["rows"]), bool(index["ended"])
+    except (FileNotFoundError, *BROKEN):
         return False
-    count = len(_journal(folder).rows)
     limit = asked.source.rows
-    enough = index["ended"] or (limit is not None and limit <= index["rows"])
-    wanted = index["rows"] if limit is None else min(limit, index["rows"])
-    return enough and count >= wanted
+    enough = ended or (limit is not None and limit <= rows)
+    wanted = rows if limit is None else min(limit, rows)
+    return enough and len(there.rows) >= wanted
 
 
 def _empty(folder: Path) -> None:
