@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from scumble.data import asked, images, ledger, mask_cache, origins, packing
 from scumble.data.batch import Batch
-from scumble.data.cache import Missing
 from scumble.data.inventory import FOLDERS
 from scumble.data.library import Library
 from scumble.data.looks import collections
@@ -16,13 +16,14 @@ from scumble.data.order import Unit
 from scumble.data.picture_set import PictureSet
 from scumble.data.serving import batches
 from scumble.data.shards import sweep
-from scumble.errors import FileError, gather
-from scumble.events import Event, Scanned
+from scumble.errors import DiskError, FileError, gather
+from scumble.events import Event, Scanned, Warned
 from scumble.families import encoding
 from scumble.families.encoding import Unreadable
 from scumble.families.eyes import Eyes
-from scumble.families.filling import Filling, fill
+from scumble.families.filling import Ahead, Filling, ahead, fill, fill_masks
 from scumble.families.reader import Reader
+from scumble.observers.sentences import size
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 
@@ -106,34 +107,57 @@ def _filled(plan: Plan, tell: Tell, bad: dict[str, list[Unreadable]]) -> Library
     recipes = encoding.recipes(plan.model, plan.place, plan.tokens, kept, read=True)
     assert recipes is not None
     library = plan.library(recipes, plan.hashes(read=plan.keeps_pictures))
-    for event in _masks(library, bad):
+    for event in fill_masks(library, library.missing_masks(), bad):
         tell(event)
     if any(bad.values()):
         return library
     filling = Filling(model=plan.model, place=plan.place, tokens=plan.tokens, kept=kept)
+    fits(ahead(filling, library, plan.texts()), plan.cache)
     news = False
     for event in fill(filling, library, plan.texts(), bad):
         news = True
         tell(event)
     if news:
         _remember(plan, library, recipes)
+    for event in _idle_masks(library):
+        tell(event)
     return library
 
 
-def _masks(library: Library, bad: dict[str, list[Unreadable]]) -> Iterator[Event]:
-    """Make the masks that are missing; those of sets without `skip_bad` are raised by `fill`."""
-    found: list[tuple[mask_cache.Wanted, FileError]] = []
-    yield from mask_cache.filled(library.masks, library.missing_masks(), found)
+def fits(missing: Ahead, cache: Path) -> None:
+    """DiskError when the disk is too small for what is still to be encoded."""
+    free = shutil.disk_usage(cache).free
+    if missing.bytes > free:
+        problem = f"what is to be encoded takes {size(missing.bytes)}, and {size(free)} are free"
+        remedy = (
+            "free some space, set `cache.folder`, or keep less: `cache.text_dtype: fp8`, "
+            "`cache.picture_dtype: bf16`, `cache.mode: on_demand`"
+        )
+        raise DiskError(cache, problem, remedy)
+
+
+def _idle_masks(library: Library) -> Iterator[Event]:
+    """Name masks that leave nothing to learn, and transparency that is not there; where that is so
+    for a whole set, it is an error."""
+    problems = []
     for name, one in library.sets.items():
-        if one.spec.skip_bad:
-            places = {place for place, _ in collections(one)}
-            unread = [
-                (Missing(mask.key, look.image.file, look.view, f"{look.place}/{look.image.id}"), e)
-                for mask, e in found
-                if (look := mask.look).place in places
-            ]
-            yield from encoding.left_out(unread, name)
-            bad.setdefault(name, []).extend(unread)
+        spec = one.spec.mask
+        wanted = [library.mask(one, look) for look in library.kept_masks(one)]
+        idle = mask_cache.idle(library.masks, wanted)
+        if spec is None or not idle:
+            continue
+        ids = list(dict.fromkeys(mask.look.image.id for mask in idle))
+        if spec.alpha:
+            said = "have no transparent part, so all of it counts, or nothing else"
+            remedy = "leave `mask` out, or give them transparency"
+        else:
+            said = "have a mask that is black all over, so nothing of them is learnt"
+            remedy = "look at the masks; `mask.invert: true` swaps black and white"
+        if len(idle) == len(wanted):
+            problems.append(FileError(f"data.{name}.mask", f"all pictures {said}", remedy))
+        else:
+            yield Warned(text=f"{name}: {len(ids)} pictures {said}, first {', '.join(ids[:3])}.")
+    gather("masks change nothing", problems)
 
 
 def _remember(plan: Plan, library: Library, recipes: encoding.Recipes) -> None:

@@ -32,6 +32,7 @@ def test_a_survey_is_told_in_human_units(capsys: pytest.CaptureFixture[str]) -> 
         trained_parameters=1_234_567,
         examples_per_epoch=22,
         steps_per_epoch=11.0,
+        epochs_are_alike=True,
         steps=110,
         cached_entries=0,
         missing_entries=22,

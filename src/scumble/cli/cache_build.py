@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 
-from scumble.caching import complete
+from scumble.caching import complete, fits
 from scumble.cli import show
 from scumble.data import asked, inventory, leases, origins, shards
 from scumble.data.library import Library
 from scumble.disk import made
-from scumble.errors import DiskError, JobError
+from scumble.errors import JobError
 from scumble.events import Encoded, Event
 from scumble.families import encoding
 from scumble.families.encoding import Recipes
@@ -97,7 +97,7 @@ def build(job: JobSpec, base: Path, workers: Workers) -> int:
             shards.sweep(one.plan.cache / folder)
         missing = ahead(one.filling, one.library, one.plan.texts())
         _announce(one, missing)
-        if missing.entries and workers.count > 1:
+        if missing.entries and (workers.count > 1 or workers.devices):
             _together(workers)
         plan, library = complete(job, base, one.plan, lines())
         return _looked_again(replace(one, plan=plan, library=library))
@@ -131,13 +131,7 @@ def _announce(one: Opened, missing: Ahead) -> None:
     )
     free = shutil.disk_usage(one.plan.cache).free
     show.line(f"To encode: {told}; {size(missing.bytes)}, of {size(free)} that are free.")
-    if missing.bytes > free:
-        problem = f"what is to be encoded takes {size(missing.bytes)}, and {size(free)} are free"
-        remedy = (
-            "free some space, set `cache.folder`, or keep less: `cache.text_dtype: fp8`, "
-            "`cache.picture_dtype: bf16`, `cache.mode: on_demand`"
-        )
-        raise DiskError(one.plan.cache, problem, remedy)
+    fits(missing, one.plan.cache)
 
 
 def lines() -> Callable[[Event], None]:

@@ -82,7 +82,7 @@ def _set(one: "SetSurvey") -> None:
 
 
 def _counts(seen: "Survey") -> list[tuple[str, str]]:
-    epochs = seen.steps / seen.steps_per_epoch if seen.steps_per_epoch else 0.0
+    epochs = seen.steps / seen.steps_per_epoch if seen.epochs_are_alike else 0.0
     return [
         ("device", f"{seen.device}, {seen.precision}"),
         ("adapter", f"{seen.trained_parameters:,} trained numbers"),
@@ -90,7 +90,7 @@ def _counts(seen: "Survey") -> list[tuple[str, str]]:
             "examples",
             f"{seen.examples_per_epoch:,} in an epoch of {_count(seen.steps_per_epoch)} steps",
         ),
-        ("steps", f"{seen.steps:,}, which is {_count(epochs)} epochs"),
+        ("steps", _steps(seen.steps, epochs)),
         ("cache", f"{seen.cached_entries:,} entries are there, {seen.missing_entries:,} to make"),
         ("disk", _disk(seen)),
         (
@@ -98,6 +98,13 @@ def _counts(seen: "Survey") -> list[tuple[str, str]]:
             f"roughly {duration(seen.seconds)}" if seen.seconds is not None else "not known yet",
         ),
     ]
+
+
+def _steps(steps: int, epochs: float) -> str:
+    """With the number of epochs, where these are all alike."""
+    if not epochs:
+        return f"{steps:,}"
+    return f"{steps:,}, which is {_count(epochs)} epoch{'' if epochs == 1 else 's'}"
 
 
 def _disk(seen: "Survey") -> str:

@@ -84,6 +84,7 @@ def where(spec: DatasetSpec) -> Where:
         source=spec.source,
         subfolders=spec.subfolders,
         text_ending=spec.caption_ending if kind(spec) == "textfile" else None,
+        by_row=any(one.column is not None for one in (*spec.references, spec.mask) if one),
     )
 
 
@@ -129,6 +130,7 @@ def _reference(
         folder=folder,
         source=source,
         text_ending=spec.caption_ending if one.captions == "textfile" else None,
+        by_row=one.column is not None,
     )
     said = None if one.captions is None else partial(alternatives, one)
     seen = collected(asked, base, cache, part=(one.slice, one.slices), said=said)
@@ -142,7 +144,7 @@ def _mask(spec: DatasetSpec, base: Path, cache: Path | None, targets: Collection
     place, source = mask_place(spec), one.source
     if one.column is not None:
         source = _column(spec.source, one.column, f"data.{spec.id}.mask.column")
-    asked = Where(id=place, folder=one.folder, source=source)
+    asked = Where(id=place, folder=one.folder, source=source, by_row=one.column is not None)
     return _paired(asked, None, targets, collected(asked, base, cache))
 
 

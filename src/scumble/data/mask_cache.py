@@ -12,7 +12,7 @@ from torch import Tensor
 from scumble.data import images, masks
 from scumble.data.cache import Store, picture_key, recipe, value
 from scumble.data.looks import Look
-from scumble.errors import FileError, gather
+from scumble.errors import FileError
 from scumble.events import Encoded
 from scumble.spec.references import MaskSpec
 
@@ -45,23 +45,31 @@ def made(one: Wanted) -> Tensor:
     return torch.from_numpy(masks.reduced(values, one.cell))[None]
 
 
-def filled(
-    store: Store, missing: Sequence[Wanted], bad: list[tuple[Wanted, FileError]] | None = None
-) -> Iterator[Encoded]:
-    """Write the entries of these masks.
+def idle(store: Store, wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Masks in the store that do nothing good: black all over, or transparency that is nowhere."""
+    found = []
+    for one in wanted:
+        values = store.read(one.key)[FIELD]
+        whole = one.spec.alpha and bool(values.min() == 1)
+        if whole or bool(values.max() <= one.spec.minimum):
+            found.append(one)
+    store.close()
+    return found
 
-    Those that cannot be decoded end nothing: they stand in `bad` when all others are written, or,
-    without such a list, in the ExceptionGroup of FileErrors that is raised.
-    """
+
+def filled(
+    store: Store, missing: Sequence[Wanted], bad: list[tuple[Wanted, FileError]]
+) -> Iterator[Encoded]:
+    """Write the entries of these masks; those that cannot be decoded stand in `bad`."""
     if not missing:
         return
-    start, found = perf_counter(), [] if bad is None else bad
+    start = perf_counter()
     with store.writer({FIELD: torch.float32}) as writer:
         for done, one in enumerate(missing, 1):
             try:
                 writer.add(one.key, [value(made(one))])
             except FileError as error:
-                found.append((one, error))
+                bad.append((one, error))
             if done % EACH == 0 or done == len(missing):
                 yield Encoded(
                     kind="masks",
@@ -70,5 +78,3 @@ def filled(
                     seconds=perf_counter() - start,
                     bytes=writer.bytes_written,
                 )
-    if bad is None:
-        gather("masks cannot be decoded", [error for _, error in found])

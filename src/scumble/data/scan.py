@@ -224,6 +224,7 @@ def _notes(spec: DatasetSpec, seen: _Seen) -> Iterator[str]:
         yield counted(members, reason)
     for pairing in seen.beside.all():
         yield from _notes_on_pairing(pairing, spec)
+    yield from _notes_on_mute_references(spec, seen.joined.examples)
 
 
 def _notes_on_names(spec: DatasetSpec, seen: _Seen) -> Iterator[str]:
@@ -242,6 +243,16 @@ def _namesakes(ids: Sequence[str]) -> list[str]:
     if len(counts) == len(ids):
         return []
     return [id for id in ids if counts[id.rpartition(".")[0]] > 1]
+
+
+def _notes_on_mute_references(spec: DatasetSpec, examples: Sequence[Example]) -> Iterator[str]:
+    """References that should have a caption and have none are told as their target is."""
+    for number, one in enumerate(spec.references):
+        images = [example.references[number] for example in examples]
+        mute = [image.id for image in images if image is not None and not image.captions]
+        if one.captions is not None and mute:
+            said = noted(mute, "has no caption of its own, and its target's is told instead")
+            yield f"reference `{one.id or number + 1}`: {said}"
 
 
 def _notes_on_pairing(pairing: Pairing, spec: DatasetSpec) -> Iterator[str]:

@@ -10,7 +10,8 @@ from scumble.data import mask_cache, packing
 from scumble.data.cache import Missing
 from scumble.data.images import Unreached
 from scumble.data.library import Library
-from scumble.errors import ScumbleError, gather
+from scumble.data.looks import collections
+from scumble.errors import FileError, ScumbleError, gather
 from scumble.events import Encoded, Warned
 from scumble.families import encoding, weights
 from scumble.families.adopting import adopt
@@ -79,7 +80,7 @@ def fill(
         model, place, library.texts, some, filling.tokens, kept.text_dtype
     )
     masks = [one for one in library.missing_masks() if part_of(one.key, part)]
-    yield from mask_cache.filled(library.masks, masks)
+    yield from fill_masks(library, masks, {} if bad is None else bad)
     refused: list[ScumbleError] = []
     for name, missing in library.missing_pictures().items():
         own = [one for one in missing if part_of(one.key, part)]
@@ -93,6 +94,24 @@ def fill(
             bad.setdefault(name, []).extend(skipped)
         refused += [row[1] for row in unread if row not in skipped]
     gather("pictures cannot be decoded", refused)
+
+
+def fill_masks(
+    library: Library, wanted: Sequence[mask_cache.Wanted], bad: dict[str, list[Unreadable]]
+) -> Iterator[Encoded | Warned]:
+    """Make these masks; those that cannot be decoded are treated as pictures are by `fill`."""
+    found: list[tuple[mask_cache.Wanted, FileError]] = []
+    yield from mask_cache.filled(library.masks, wanted, found)
+    refused: list[ScumbleError] = []
+    for name, one in library.sets.items():
+        places = {place for place, _ in collections(one)}
+        unread = [(library.wanted(mask.look), e) for mask, e in found if mask.look.place in places]
+        if not one.spec.skip_bad:
+            refused += [error for _, error in unread]
+            continue
+        yield from encoding.left_out(unread, name)
+        bad.setdefault(name, []).extend(unread)
+    gather("masks cannot be decoded", refused)
 
 
 def _pictures(

@@ -84,7 +84,8 @@ def _caching(event: Encoded) -> str:
     at = f" ({rate:.1f} a second)" if rate else ""
     if event.done >= event.total:
         spent = duration(event.seconds)
-        return f"Cached {event.total:,} {event.kind} in {spent}{at}, {size(event.bytes)}."
+        kind = event.kind.removesuffix("s") if event.total == 1 else event.kind
+        return f"Cached {event.total:,} {kind} in {spent}{at}, {size(event.bytes)}."
     left = f", about {duration((event.total - event.done) / rate)} left" if rate else ""
     return f"Caching {event.kind}: {event.done:,} of {event.total:,}{at}{left}."
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scumble.data import hashing, mixing
 from scumble.data.captions import filters
+from scumble.data.captions.edits import idle
 from scumble.data.companions import mask_place, reference_place
 from scumble.data.expand import expanded
 from scumble.data.looks import collections
@@ -133,7 +134,12 @@ def order(job: JobSpec, sets: Sequence[PictureSet]) -> Order:
 
 def notes(job: JobSpec, sets: Sequence[PictureSet]) -> list[Note]:
     """What there is to say of the mixture."""
-    return mixing.notes(_parts(sets))
+    said = [
+        (one.spec.id, f"`caption_edits.{name}` changes nothing as the other settings are")
+        for one in sets
+        for name in idle(one.spec.caption_edits)
+    ]
+    return [*mixing.notes(_parts(sets)), *said]
 
 
 def _parts(sets: Sequence[PictureSet]) -> list[mixing.Part]:

@@ -25,6 +25,7 @@ Entry = bytes | tuple[str, str, str]
 """What tells entries apart: the key, or where bytes were never read, the picture and its view."""
 
 LOST = 0.2  # share of a picture's area that may be cut away before it is worth a word
+DROPPED = 0.05  # share of a set that may be left out before it is worth a warning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,9 @@ class Survey:
     """Of the first epoch."""
 
     steps_per_epoch: float
+    epochs_are_alike: bool
+    """False where sets come and go, or have epochs of their own."""
+
     steps: int
     cached_entries: int
     missing_entries: int
@@ -88,6 +92,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
     if cache_bytes + run_bytes > free:
         need = (cache_bytes + run_bytes) / 1e9
         warnings.append(f"The disk has {free / 1e9:.1f} GB free and about {need:.1f} are needed.")
+    warnings += _dropped(plan)
     warnings += _mixed(plan)
     warnings += _loaded(plan)
     if plan.newest:
@@ -100,6 +105,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
         trained_parameters=plan.trained_parameters,
         examples_per_epoch=plan.examples_per_epoch,
         steps_per_epoch=plan.steps_per_epoch,
+        epochs_are_alike=_alike(plan),
         steps=job.training.steps,
         cached_entries=cached,
         missing_entries=missing,
@@ -114,6 +120,25 @@ def survey(job: JobSpec, base: Path) -> Survey:
 def _existing(folder: Path) -> Path:
     there = folder.absolute()
     return next(place for place in (there, *there.parents) if place.exists())
+
+
+def _alike(plan: Plan) -> bool:
+    pools = plan.order.pools
+    return len(pools) == 1 and pools[0].steady and pools[0].settled == (0, 0)
+
+
+def _dropped(plan: Plan) -> list[str]:
+    """Sets of which a part is left out that one would not want to miss."""
+    said = []
+    for one, scan in zip(plan.sets, plan.scans, strict=True):
+        found, left = scan.funnel["found"], len(one.frames)
+        if one.spec.limit is None and found - left > DROPPED * found:
+            share = (found - left) / found
+            said.append(
+                f"{found - left:,} of {found:,} pictures of {one.spec.id} ({share:.0%}) are left"
+                " out; `scumble data scan` says which and why."
+            )
+    return said
 
 
 def _mixed(plan: Plan) -> list[str]:

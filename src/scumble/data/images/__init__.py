@@ -19,6 +19,7 @@ from scumble.data.images.headers import (
     ODD,
     REMEDIES,
     TOO_LARGE,
+    TRANSPARENT,
     Header,
     header,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "PNG",
     "REMEDIES",
     "TOO_LARGE",
+    "TRANSPARENT",
     "Header",
     "Unreached",
     "alpha",

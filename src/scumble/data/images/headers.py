@@ -25,6 +25,7 @@ TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels"
 ODD = "has colours of a kind that is not read (CIELAB, or 32 bits per channel)"
 
 ANIMATED = "is animated, and only the first frame is used"
+TRANSPARENT = "has an alpha channel, and what is transparent becomes white"
 MANY_PAGES = "has several pages, of which only the first is used"
 
 REMEDIES = {
@@ -93,9 +94,9 @@ def _told(image: ImageFile, exif: bytes) -> Header:
 
 
 def _note(image: ImageFile) -> str | None:
-    """What is left out of a file with more than one picture."""
+    """What is left out of a file with more than one picture, or with transparency."""
     if image.format not in {"PNG", "WEBP", "GIF", "AVIF", "TIFF"}:
         return None
-    if not getattr(image, "is_animated", False):
-        return None
-    return MANY_PAGES if image.format == "TIFF" else ANIMATED
+    if getattr(image, "is_animated", False):
+        return MANY_PAGES if image.format == "TIFF" else ANIMATED
+    return TRANSPARENT if image.has_transparency_data else None

@@ -16,7 +16,7 @@ from scumble.errors import FileError
 
 
 class Unreached(FileError):
-    """A picture of which nothing is known to be wrong: the disk or the memory failed it."""
+    """A picture of which nothing is known to be wrong: it changed, or disk or memory failed it."""
 
 
 METHODS = {
@@ -85,7 +85,7 @@ def _decoded(file: File, frame: Frame, kind: Kind, needed: tuple[int, int] | Non
     except Exception as error:
         raise _blamed(file, error) from error
     if picture is None:
-        raise FileError(file, "has changed since it was looked at", "start again")
+        raise Unreached(file, "has changed since it was looked at", "start again")
     return picture
 
 

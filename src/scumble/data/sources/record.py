@@ -100,3 +100,6 @@ class Where:
     subfolders: bool = True
     text_ending: str | None = None
     """Ending of text files beside the pictures; None: nobody will ask for them."""
+
+    by_row: bool = False
+    """Whether the records of a table are named by their rows, so that its columns pair."""

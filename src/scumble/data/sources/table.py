@@ -28,6 +28,7 @@ def listing(where: Where, source: TableSource, base: Path, cache: Path | None) -
         root=Path(os.path.abspath(root)),  # noqa: PTH100
         cache=cache,
         text_ending=where.text_ending,
+        by_row=where.by_row,
     )
     if source.folder is not None and not around.root.is_dir():
         problem = f"there is no such folder: {around.root}"
