@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scumble.data.sources.folder import found, listing, namesakes
+from scumble.data.sources.folder import found, listing
 from scumble.errors import FileError
 
 
@@ -67,10 +67,9 @@ def test_a_picture_that_is_a_folder_is_a_folder(tmp_path: Path) -> None:
     assert ids(put(tmp_path, "a.png/b.png")) == ["a.png/b.png"]
 
 
-def test_names_that_differ_in_the_ending_are_both_used_and_told(tmp_path: Path) -> None:
+def test_names_that_differ_in_the_ending_are_both_used(tmp_path: Path) -> None:
     put(tmp_path, "cat.jpg", "cat.png", "a/cat.png", "dog.png", "dog.2.png")
     assert len(ids(tmp_path)) == 5
-    assert namesakes(found(tmp_path)) == [("cat.jpg", "cat.png")]
 
 
 def test_a_folder_alone_is_looked_at_without_its_subfolders(tmp_path: Path) -> None:

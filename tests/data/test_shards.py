@@ -167,15 +167,6 @@ def test_of_equal_keys_the_first_shard_by_name_is_read(tmp_path: Path) -> None:
     assert place is not None and place.shard == min(tmp_path.iterdir())
 
 
-def test_read_into_fills_a_buffer_of_ones_own(tmp_path: Path) -> None:
-    filled(tmp_path, range(3))
-    room = np.full(200, 7, dtype=np.uint8)
-    with Reader(Index.of(tmp_path, "text")) as reader:
-        size = reader.read_into(key(2), room.data)
-    assert room[:size].tobytes() == b"".join(data for _, _, data in plain(2).values())
-    assert (room[size:] == 7).all()
-
-
 def test_a_changed_byte_is_noticed_and_the_file_is_named(tmp_path: Path) -> None:
     (path,) = filled(tmp_path, range(3))
     raw = bytearray(path.read_bytes())
@@ -185,8 +176,6 @@ def test_a_changed_byte_is_noticed_and_the_file_is_named(tmp_path: Path) -> None
         reader.read(key(1))
         with pytest.raises(FileError, match=rf"{path.name}: is damaged; delete that file"):
             reader.read(key(0))
-        with pytest.raises(FileError, match=path.name):
-            reader.read_into(key(0), memoryview(bytearray(100)))
 
 
 def test_a_shard_that_vanishes_or_shrinks_under_the_reader_is_named(tmp_path: Path) -> None:

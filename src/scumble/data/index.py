@@ -140,17 +140,6 @@ class Reader:
         rows = zip(place.fields, place.shapes, parts, strict=True)
         return {name: (dtype, shape, part) for (name, dtype), shape, part in rows}
 
-    def read_into(self, key: bytes, buffer: memoryview) -> int:
-        """Put the entry's bytes at the front of a buffer of one's own; says how many they are.
-
-        How they are cut into fields stands in `index.find(key)`.
-        """
-        place = self._place(key)
-        room = buffer.cast("B")
-        assert len(room) >= place.size
-        self._fill(place, [room[: place.size]])
-        return place.size
-
     def close(self) -> None:
         """Let go of all files."""
         while self._files:

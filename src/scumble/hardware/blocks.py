@@ -30,7 +30,6 @@ class Stream:
     """Cosine and sine of every token's position, text first: [tokens, head features] each."""
 
 
-Block = Callable[[Stream], Stream]
 Run = Callable[[int, nn.Module, Stream], Stream]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -60,14 +60,6 @@ def listing(folder: Path, *, subfolders: bool = True, text_ending: str | None = 
     return Listing(
         root=str(folder), pictures=tuple(pictures), unsupported=dict(sorted(unsupported.items()))
     )
-
-
-def namesakes(pictures: Iterable[Found]) -> list[tuple[str, ...]]:
-    """Ids that differ only in their ending, like cat.jpg and cat.png: they share a caption."""
-    groups: dict[str, list[str]] = {}
-    for picture in pictures:
-        groups.setdefault(os.path.splitext(picture.id)[0], []).append(picture.id)  # noqa: PTH122
-    return [tuple(ids) for ids in groups.values() if len(ids) > 1]
 
 
 def visible(id: str) -> bool:
