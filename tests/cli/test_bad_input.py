@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import shutil
@@ -175,6 +176,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
     tmp_path: Path, limit_bytes: int, where: str
 ) -> None:
     file = written(tmp_path)
+    weights.located("builtin:tiny-flux", Path())  # made while there is room
 
     def filled() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
@@ -204,3 +206,17 @@ def test_a_picture_that_breaks_after_the_scan_is_named(
     file.write_bytes(whole[:middle] + bytes(20) + whole[middle + 20 :])
     said = refused(tmp_path, capsys)
     assert "p01.png" in said
+
+
+def test_a_builtin_model_that_finds_no_room_is_told(tmp_path: Path) -> None:
+    file = written(tmp_path)
+
+    def filled() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, resource.RLIM_INFINITY))
+
+    command = [sys.executable, "-B", "-m", "scumble", "check", str(file)]
+    home = {**os.environ, "SCUMBLE_HOME": str(tmp_path / "home")}
+    full = subprocess.run(command, preexec_fn=filled, capture_output=True, text=True, env=home)
+    assert full.returncode == 2, full.stderr
+    assert "the builtin model cannot be made" in full.stderr and "Traceback" not in full.stderr
+    assert list((tmp_path / "home/builtin").iterdir()) == []

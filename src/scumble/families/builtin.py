@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -117,7 +118,7 @@ def materialised(name: str) -> Path:
         partial.mkdir(parents=True)
         write_tiny_flux(partial, BUILTIN[name])
         partial.rename(final)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if final.is_dir():  # somebody else was faster
             return final
         remedy = "set SCUMBLE_HOME to a folder that can be written to"
