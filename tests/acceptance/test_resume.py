@@ -55,8 +55,8 @@ def test_forty_steps_are_twenty_a_kill_and_the_rest(tmp_path: Path) -> None:
     print(f"moments of the kills: seed {seed}")  # noqa: T201
     dice.seed(seed)
     assert started(tmp_path, "whole").wait() == 0
-    killed_after(tmp_path, "broken", 20, dice.random() / 2)
-    killed_after(tmp_path, "broken", dice.randrange(21, 36), dice.random() / 2)
+    killed_after(tmp_path, "broken", 20, dice.random() / 20)
+    killed_after(tmp_path, "broken", dice.randrange(21, 32), dice.random() / 20)
     assert started(tmp_path, "broken").wait() == 0, (tmp_path / "broken.log").read_text()
     whole, broken = (checkpoint(tmp_path, STEPS, name) for name in ("whole", "broken"))
     assert whole.keys() == broken.keys() and len(whole) > 100

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -259,27 +257,3 @@ def test_numbers_are_even_and_longer_rows_begin_alike() -> None:
     assert numbers(0, 0, "test") == []
     assert numbers(3, 1, "test") != drawn[:3]
     assert {pick(3, "test", turn) for turn in range(50)} == {0, 1, 2}
-
-
-PACE = """
-import timeit
-from scumble.data.captions.edits import When, told
-from scumble.spec.captions import CaptionEdits
-
-text = ["sks, one, {two|deux}, three, four, five, six, seven, eight, nine;ten"]
-busy = dict(prefix="a", suffix="{b|c}", wildcards=True, shuffle=True, secondary_separator=";")
-busy |= dict(tag_dropout=0.1, warmup_steps=1000, keep_tokens=1)
-for edits, dropout in ((CaptionEdits(), 0.0), (CaptionEdits(**busy), 0.1)):
-    def call():
-        told(text, edits, dropout=dropout, key=(0, "cats", 3, 1, "a/cat.png"), when=When(3, 9, 99))
-    print(min(timeit.repeat(call, number=2000, repeat=9)) / 2000 * 1e6)
-"""
-
-
-@pytest.mark.acceptance
-def test_telling_takes_no_time_worth_naming() -> None:
-    """In a process of its own, for the checkers of this one take longer than the work."""
-    done = subprocess.run([sys.executable, "-c", PACE], capture_output=True, text=True, check=True)
-    plain, busy = map(float, done.stdout.split())
-    assert plain < 2  # microseconds
-    assert busy < 30

@@ -2,8 +2,6 @@
 
 import math
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -97,32 +95,6 @@ def test_a_law_says_whether_its_frames_depend_on_the_draw(law: Framer) -> None:
     )
     if not law.random:
         law.frame(*sizes[0], undrawn)
-
-
-SPEED = """
-import time
-from scumble.data.sizes.framer import framer
-from scumble.spec.sizing import AspectSizing, BucketsSizing, ShapesSizing
-
-aspect = {"kind": "aspect", "crop": True, "crop_aspect_buckets": (1.0, 1.5)}
-drawn = AspectSizing(**aspect, crop_aspect="random")
-laws = ShapesSizing(crop="random"), AspectSizing(**aspect), BucketsSizing(kind="buckets")
-for sizing in (*laws, drawn):
-    law = framer(sizing, 1024, 16)
-    start = time.perf_counter()
-    for n in range(100_000):
-        law.frame(1000 + n % 30, 1500, lambda _: 0.3)
-    print(time.perf_counter() - start)
-"""
-
-
-@pytest.mark.acceptance
-def test_a_hundred_thousand_pictures_are_framed_at_once() -> None:
-    """In a process of its own, where no types are checked; a drawn shape is reckoned each time."""
-    told = subprocess.run([sys.executable, "-c", SPEED], check=True, capture_output=True, text=True)
-    *settled, drawn = map(float, told.stdout.split())
-    assert max(settled) < 1
-    assert drawn < 4
 
 
 # Ours
