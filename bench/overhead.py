@@ -26,6 +26,7 @@ from scumble.families.family import Knobs, Scene, Told
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import Place
 from scumble.spec.adapter import LoraSpec
+from scumble.spec.model import ModelSpec
 from scumble.spec.objective import ObjectiveSpec, SigmoidTimes
 from scumble.spec.training import TrainingSpec
 from scumble.trainer import optimizers
@@ -34,6 +35,7 @@ from scumble.trainer.feeder import Feeder, Source
 from scumble.trainer.loop import Dates, Parts, train
 from scumble.trainer.step import Method
 
+MODEL = ModelSpec(family="flux", flavour="dev", path="builtin:tiny-flux")
 EXAMPLES, BATCH, TOKENS, STEPS = 16, 2, 64, 10
 CPU = torch.device("cpu")
 FLUX = families.find("flux", "dev")
@@ -62,7 +64,7 @@ def dataset() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def model():
     """A toy with fresh adapters, and their optimizer."""
-    opened = weights.opened(FLUX, "builtin:tiny-flux", Path())
+    opened = weights.opened(FLUX, MODEL, Path())
     denoiser = weights.loaded(opened, "denoiser", dtype=torch.float32, device=CPU)
     layers = chosen(denoiser, "attention", FLUX.targets)
     adapters = attach(denoiser, layers, LoraSpec(rank=16), seed=0)

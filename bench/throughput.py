@@ -26,7 +26,9 @@ from scumble.data.sizes.frame import Frame
 from scumble.data.view import View
 from scumble.families import encoding, weights
 from scumble.hardware.device import Place
+from scumble.spec.model import ModelSpec
 
+MODEL = ModelSpec(family="flux", flavour="dev", path="builtin:tiny-flux")
 PLACE = Place(torch.device("cpu"), torch.float32)
 JOB = """
 name: bench
@@ -94,7 +96,7 @@ def ours(model: weights.Model, files: Sequence[Path], cut: Frame, folder: Path) 
 def encoders(folder: Path, pairs: int = 5, count: int = 256) -> None:
     """Print the ratio of the two loops, run in turn."""
     files = sorted((folder / "photos").iterdir())[:count]
-    model = weights.opened(families.find("flux", "dev"), "builtin:tiny-flux", Path())
+    model = weights.opened(families.find("flux", "dev"), MODEL, Path())
     cut = Frame((512, 512), (128, 128), (0, 0), (128, 128))
     batch = len(encoding.batches([Missing(bytes(16), files[0], View(cut))] * count)[0])
     rates: tuple[list[float], list[float]] = ([], [])

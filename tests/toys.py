@@ -11,8 +11,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from scumble.families import weights
+from scumble.families.family import Family
 from scumble.run import Outcome, train
 from scumble.spec.job import JobSpec
+from scumble.spec.model import ModelSpec
 
 
 def pictures(folder: Path, sizes: list[tuple[int, int]], *, seed: int = 0) -> Path:
@@ -25,6 +28,12 @@ def pictures(folder: Path, sizes: list[tuple[int, int]], *, seed: int = 0) -> Pa
         picture.save(folder / f"p{number:02d}.png")
         (folder / f"p{number:02d}.txt").write_text(f"picture {number} of {folder.name}\n")
     return folder
+
+
+def opened(family: Family, path: str | Path) -> weights.Model:
+    """The model at a path."""
+    wanted = ModelSpec(family=family.name, flavour=family.flavour, path=str(path))
+    return weights.opened(family, wanted, Path())
 
 
 def job(root: Path, **changes: Any) -> JobSpec:
@@ -54,6 +63,7 @@ def job(root: Path, **changes: Any) -> JobSpec:
         },
         "validation": {"every": 0},
         "saving": {"every": 2, "keep": 0},
+        "export": {"proof": "in_process"},
         "hardware": {"precision": "fp32", "device": "cpu"},
         "output_dir": str(root / "out"),
     }

@@ -46,7 +46,7 @@ def sampled(asked: Sampling) -> Iterator[Path]:
     family = families.find(asked.model.family, asked.model.flavour)
     gather("these pictures cannot be made", list(previews.check(asked.validation, family)))
     place = place_for(asked.hardware)
-    model = weights.opened(family, asked.model.path, asked.base)
+    model = weights.opened(family, asked.model, asked.base)
     made(asked.out)
     wanted = previews.requests(asked.validation, family)
     tokens = asked.model.text_tokens or family.text_tokens

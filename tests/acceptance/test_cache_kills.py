@@ -37,10 +37,12 @@ from scumble.data.sizes.frame import Frame
 from scumble.data.view import View
 from scumble.families import encoding, weights
 from scumble.hardware.device import Place
+from scumble.spec.model import ModelSpec
 
 root, pictures, entries, batch = Path(sys.argv[1]), *map(int, sys.argv[2:])
 encoding.AREA = batch * 32 * 32
-model = weights.opened(families.find("flux", "dev"), "builtin:tiny-flux", Path())
+wanted = ModelSpec(family="flux", flavour="dev", path="builtin:tiny-flux")
+model = weights.opened(families.find("flux", "dev"), wanted, Path())
 place = Place(torch.device("cpu"), torch.float32)
 view = View(Frame((32, 32), (32, 32), (0, 0), (32, 32)))
 store = Store(root / "cache" / "pictures", "cat", limits=Limits(entries=entries))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from scumble.assembly import source
 from scumble.caching import encoded
 from scumble.data.cache import Store, picture_key, recipe, text_key, value
 from scumble.data.serving import batches
@@ -15,7 +16,6 @@ from scumble.data.sizes.frame import Frame
 from scumble.data.view import View
 from scumble.events import Encoded, Event, Warned
 from scumble.preflight.plan import prepared
-from scumble.run import source
 from tests.toys import job, pictures
 
 FRAME = Frame((64, 96), (32, 48), (0, 8), (32, 32))

@@ -18,13 +18,14 @@ from scumble.data.sizes.frame import Frame
 from scumble.data.view import View
 from scumble.errors import FileError, JobError, NotFinite
 from scumble.events import Encoded, Warned
-from scumble.families import encoding, room, weights
+from scumble.families import encoding, room
 from scumble.families.encoding import Unreadable, encode_pictures, encode_texts
 from scumble.families.eyes import Eyes
 from scumble.families.reader import Reader
 from scumble.families.weights import Model
 from scumble.hardware.device import Place
 from scumble.spec.saving import CacheSpec
+from tests.toys import opened
 
 PLACE = Place(torch.device("cpu"), torch.float32)
 BF16 = Place(torch.device("cpu"), torch.bfloat16)
@@ -37,7 +38,7 @@ NO_MEMORY = (
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return weights.opened(families.find("flux", "dev"), "builtin:tiny-flux", Path())
+    return opened(families.find("flux", "dev"), "builtin:tiny-flux")
 
 
 def wanted(folder: Path, sizes: list[tuple[int, int]]) -> list[Missing]:

@@ -17,18 +17,18 @@ from scumble.data.cache import Missing, Store, picture_key
 from scumble.data.images import pixels
 from scumble.data.sizes.frame import Frame
 from scumble.data.view import Colours, View
-from scumble.families import weights
 from scumble.families.adopting import adopt
 from scumble.families.eyes import Eyes
 from scumble.families.weights import Model
 from scumble.hardware.device import Place
+from tests.toys import opened
 
 PLACE = Place(torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return weights.opened(families.find("flux", "dev"), "builtin:tiny-flux", Path())
+    return opened(families.find("flux", "dev"), "builtin:tiny-flux")
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,11 @@ from scumble.data.sizes.frame import Frame
 from scumble.data.sources.record import Lent
 from scumble.data.view import View
 from scumble.errors import FileError
-from scumble.families import encoding, weights
+from scumble.families import encoding
 from scumble.families.encoding import Unreadable, encode_pictures
 from scumble.families.weights import Model
 from scumble.hardware.device import Place
+from tests.toys import opened
 
 PLACE = Place(torch.device("cpu"), torch.float32)
 FLAT = View(Frame((16, 16), (16, 16), (0, 0), (16, 16)))
@@ -31,7 +32,7 @@ FLAT = View(Frame((16, 16), (16, 16), (0, 0), (16, 16)))
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return weights.opened(families.find("flux", "dev"), "builtin:tiny-flux", Path())
+    return opened(families.find("flux", "dev"), "builtin:tiny-flux")
 
 
 def drawn(file: Path, shade: int) -> Missing:

@@ -15,6 +15,7 @@ from scumble.families.builtin import write_tiny_flux
 from scumble.families.family import Family, Knobs, Prompt, Scene, Told, stacked
 from scumble.families.flux import pack, unpack
 from scumble.hardware.blocks import Net, plain, recomputed
+from tests.toys import opened
 
 CPU = torch.device("cpu")
 FLAVOURS = {"dev": True, "schnell": False}
@@ -29,7 +30,7 @@ def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def net_of(family: Family, folder: Path) -> Net:
-    model = weights.opened(family, str(folder), Path())
+    model = opened(family, folder)
     return Net(weights.loaded(model, "denoiser", dtype=torch.float32, device=CPU), plain)
 
 
@@ -120,7 +121,7 @@ def test_text_is_read_as_the_published_pipeline_reads_it(toy) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipeline = FluxPipeline.from_pretrained(folder)
-    model = weights.opened(family, str(folder), Path())
+    model = opened(family, folder)
     readers = {
         part: weights.loaded(model, part, dtype=torch.float32, device=CPU)
         for part in ("clip", "t5")
@@ -168,7 +169,7 @@ def test_every_family_predicts_in_the_shape_of_its_latents_and_encodes_the_same_
     for (name, flavour), _ in families.FAMILIES.items():
         family = families.find(name, flavour)
         path = "builtin:tiny-flux" if family.guidance_embedded else "builtin:tiny-flux-schnell"
-        model = weights.opened(family, path, Path())
+        model = opened(family, path)
         modules = {
             part: weights.loaded(model, part, dtype=torch.float32, device=CPU)
             for part in family.parts
@@ -191,7 +192,7 @@ def test_every_family_predicts_in_the_shape_of_its_latents_and_encodes_the_same_
 
 def test_the_builtin_autoencoder_shows_a_blurred_picture() -> None:
     family = families.find("flux", "dev")
-    model = weights.opened(family, "builtin:tiny-flux", Path())
+    model = opened(family, "builtin:tiny-flux")
     module = weights.loaded(model, "autoencoder", dtype=torch.float32, device=CPU)
     pixels = torch.ones(1, 3, 64, 64)
     pixels[:, 0, 16:48, 16:48] = -1.0

@@ -11,6 +11,7 @@ from scumble.errors import FileError, JobError
 from scumble.families import weights
 from scumble.families.fingerprints import fingerprints
 from tests.conftest import told
+from tests.toys import opened
 
 FLUX = families.find("flux", "dev")
 
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, part: str) -> torch.nn.Module:
-    model = weights.opened(FLUX, str(folder), Path())
+    model = opened(FLUX, folder)
     return weights.loaded(model, part, dtype=torch.float32, device=torch.device("cpu"))
 
 
@@ -53,7 +54,7 @@ def test_everything_missing_is_told_at_once(folder: Path) -> None:
     (folder / "vae/config.json").unlink()
     (folder / "transformer/diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ExceptionGroup) as group:
-        weights.opened(FLUX, str(folder), Path())
+        opened(FLUX, folder)
     assert "vae/config.json: this file is missing" in told(group.value)
     assert "transformer/diffusion_pytorch_model.safetensors: this file" in told(group.value)
 
@@ -62,7 +63,7 @@ def test_pickled_weights_are_refused(folder: Path) -> None:
     weights_file = folder / "transformer/diffusion_pytorch_model.safetensors"
     weights_file.rename(weights_file.with_suffix(".bin"))
     with pytest.raises(ExceptionGroup) as group:
-        weights.opened(FLUX, str(folder), Path())
+        opened(FLUX, folder)
     assert "pickled weights can run any code" in told(group.value)
 
 
@@ -70,7 +71,7 @@ def test_a_truncated_file_is_named(folder: Path) -> None:
     weights_file = folder / "vae/diffusion_pytorch_model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:-100])
     with pytest.raises(ExceptionGroup) as group:
-        weights.opened(FLUX, str(folder), Path())
+        opened(FLUX, folder)
     assert "not a whole safetensors file" in told(group.value)
 
 
@@ -87,7 +88,7 @@ def test_weights_of_another_model_are_refused(folder: Path, change: str) -> None
     save_file(tensors, file)
     words = {"missing": "1 of .* tensors are missing, first proj_out.weight"}
     words |= {"extra": "has no tensor 'somewhere.else'", "shape": r"has the shape \(2,\)"}
-    model = weights.opened(FLUX, str(folder), Path())
+    model = opened(FLUX, folder)
     with pytest.raises(FileError, match=words[change]):
         weights.compared(model, "denoiser", weights.skeleton(model, "denoiser"))
     with pytest.raises(FileError, match=words[change]):
@@ -106,12 +107,12 @@ def test_a_tokenizer_that_knows_no_word_is_refused(folder: Path) -> None:
     for file in (folder / "tokenizer_2").iterdir():
         file.unlink()
     with pytest.raises(ExceptionGroup) as group:
-        weights.opened(FLUX, str(folder), Path())
+        opened(FLUX, folder)
     assert "tokenizer_2: there is none of tokenizer.json" in told(group.value)
     shutil.copytree(folder / "tokenizer", folder / "tokenizer_2", dirs_exist_ok=True)
     (folder / "tokenizer_2/tokenizer.json").write_text("{}")
     with pytest.raises(Exception):
-        weights.tools(weights.opened(FLUX, str(folder), Path()))
+        weights.tools(opened(FLUX, folder))
 
 
 def test_shards_and_old_clip_names_are_read(folder: Path) -> None:
@@ -138,7 +139,7 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
     index = folder / "vae/diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "one.safetensors"}}))
     with pytest.raises(ExceptionGroup) as group:
-        weights.opened(FLUX, str(folder), Path())
+        opened(FLUX, folder)
     assert "1 of 1 files are missing, first one.safetensors" in told(group.value)
 
 

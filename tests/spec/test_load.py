@@ -264,7 +264,7 @@ def test_overrides_name_the_paths_of_the_job() -> None:
         ("training.steps.x=2", "`training.steps` is one value; write training.steps=VALUE"),
         ("adapter={rnk: 4}", "adapter={rnk: 4}: adapter.rnk: there is no such setting; did you"),
         ("validation.prompts=[a", "validation.prompts=[a: a bracket or brace is not closed"),
-        ("model.path=", "model.path=: must be text, not empty (null)"),
+        ("model.family=", "model.family=: must be text, not empty (null)"),
     ],
 )
 def test_a_wrong_override_is_told_as_it_was_typed(override: str, said: str) -> None:

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from scumble.assembly import source
 from scumble.caching import encoded
 from scumble.disk import claimed
 from scumble.errors import DiskError, NotFinite
 from scumble.families import weights
 from scumble.preflight.plan import prepared
-from scumble.run import source
 from scumble.trainer import loop
 from tests.toys import checkpoint, job, journal, trained
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from scumble.assembly import source
 from scumble.caching import encoded
 from scumble.data.batch import Batch
 from scumble.families import weights
 from scumble.families.family import Knobs
 from scumble.hardware.blocks import Net, plain
 from scumble.preflight.plan import Plan, prepared
-from scumble.run import source
 from scumble.trainer.draws import Draw
 from scumble.trainer.feeder import Fed
 from scumble.trainer.step import Method, losses

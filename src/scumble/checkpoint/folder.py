@@ -28,7 +28,7 @@ FIXED = (
 )
 """What a checkpoint cannot outlive."""
 
-FREE = ("name", "output_dir", "cache", "model.path")
+FREE = ("name", "output_dir", "cache", "model.path", "model.parts", "model.revision")
 """Settings that say where, not what; the model is known by its weights."""
 
 Change = tuple[str, Any, Any]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scumble import __version__
-from scumble.cli import cache, data, tools
+from scumble.cli import adapter, cache, data, sample
 from scumble.errors import ScumbleError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 examples_app = typer.Typer(no_args_is_help=True, help="Jobs that come with the program.")
 app.add_typer(examples_app, name="examples")
-app.add_typer(tools.adapter, name="adapter")
+app.add_typer(adapter.adapter, name="adapter")
 app.add_typer(data.data, name="data")
 app.add_typer(cache.cache, name="cache")
 
@@ -136,7 +136,7 @@ def doctor() -> None:
     raise typer.Exit(2 if any(one.state == "bad" for one in found) else 0)
 
 
-app.command()(tools.sample)
+app.command()(sample.sample)
 
 
 @examples_app.command("list")

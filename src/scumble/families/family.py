@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from scumble.adapters.keys import Keys
 from scumble.hardware.blocks import Net
 from scumble.objective.process import Latents, Process, Times
 
@@ -109,6 +110,9 @@ class Family:
     preview_guidance: float
     targets: Mapping[str, tuple[str, ...]]
     """Layers by preset; see `adapters.attach.matches`."""
+
+    keys: Keys
+    """What the layers of its networks are called elsewhere, by part."""
 
     skeleton: Callable[[str, Config], nn.Module]
     """One part without weights (on the meta device)."""

@@ -29,6 +29,7 @@ from scumble.families.family import (
     Tools,
     stacked,
 )
+from scumble.families.flux_keys import KEYS
 from scumble.families.flux_network import FluxConfig, FluxTransformer, Grid, joined
 from scumble.hardware.blocks import Net
 from scumble.objective.process import Latents, RectifiedFlow, Times
@@ -189,6 +190,7 @@ FLUX_DEV = Family(
     preview_steps=28,
     preview_guidance=3.5,
     targets={"attention": ATTENTION, "blocks": ATTENTION + FEED_FORWARD, "all": ("*",)},
+    keys=KEYS,
     skeleton=skeleton,
     words=words,
     read=read,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from scumble.errors import FileError, JobError
 from scumble.families.builtin import BUILTIN, materialised
 from scumble.families.family import Config, Family, Part
+from scumble.spec.model import ModelSpec
 
 IDLE = "position_ids"  # old CLIP files hold these; they are counted, not learnt
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
@@ -55,9 +56,10 @@ def located(path: str, base: Path) -> Path:
     return folder
 
 
-def opened(family: Family, path: str, base: Path) -> Model:
-    """The model at a path: configs read, files found and their headers whole; no weight is read."""
-    folder = located(path, base)
+def opened(family: Family, wanted: ModelSpec, base: Path) -> Model:
+    """The model of a job: configs read, files found and their headers whole; no weight is read."""
+    assert wanted.path is not None
+    folder = located(wanted.path, base)
     problems, configs = [], {}
     for name, part in family.parts.items():
         try:

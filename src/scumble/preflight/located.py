@@ -15,10 +15,10 @@ S = TypeVar("S", bound=Spec)
 
 def located(job: JobSpec, base: Path) -> JobSpec:
     """The job with everything that it reads as absolute paths; hub ids stay as they are."""
-    path = job.model.path
-    if not path.startswith("builtin:"):
-        path = _absolute(path, base)
-    model = job.model.model_copy(update={"path": path})
+    path, parts = job.model.path, job.model.parts
+    placed = {part: _weights(where, base) for part, where in parts.items()}
+    told = {"path": path and _weights(path, base), "parts": placed}
+    model = job.model.model_copy(update=told)
     data = tuple(_set(one, base) for one in job.data)
     return job.model_copy(update={"model": model, "data": data})
 
@@ -52,6 +52,12 @@ def _placed(section: S, base: Path, *names: str) -> S:
     values = section.model_dump(include=set(names))
     told = {name: _absolute(value, base) for name, value in values.items() if value is not None}
     return section.model_copy(update=told)
+
+
+def _weights(path: str, base: Path) -> str:
+    """Weights of the user's own as an absolute path; builtin models and hub ids stay."""
+    local = (base / Path(path).expanduser()).exists()
+    return path if path.startswith("builtin:") or not local else _absolute(path, base)
 
 
 def _absolute(path: str, base: Path) -> str:

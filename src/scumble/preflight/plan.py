@@ -270,7 +270,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
-    model = weights.opened(family, job.model.path, base)
+    model = weights.opened(family, job.model, base)
     embedded = bool(model.configs["denoiser"].get("guidance_embeds", False))
     if embedded != family.guidance_embedded:
         takes = "takes guidance" if embedded else "takes no guidance"

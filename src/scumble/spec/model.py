@@ -1,6 +1,6 @@
 """Which model is fine-tuned."""
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from scumble.spec.base import Spec
 
@@ -14,8 +14,17 @@ class ModelSpec(Spec):
     flavour: str
     """Variant of the family. For flux: dev, schnell, kontext."""
 
-    path: str
-    """A diffusers folder, or `builtin:NAME` for a small model that comes with the package."""
+    path: str | None = None
+    """A diffusers folder, a hub id (`black-forest-labs/FLUX.1-dev`), a single file that holds the
+    whole model or its denoiser alone, or `builtin:NAME` for a small model that comes with the
+    package. May be left out where `parts` names every part."""
+
+    parts: dict[str, str] = Field(default_factory=dict)
+    """Parts that are taken from elsewhere: a single file, a folder, or a file on the hub
+    (`owner/name/file.safetensors`). For flux: denoiser, autoencoder, clip, t5."""
+
+    revision: str | None = None
+    """Branch, tag or commit of the hub's model. Unset: its main branch."""
 
     text_tokens: PositiveInt | None = None
     """Length of the T5 text in tokens. Unset: as published (flux dev 512, schnell 256)."""
@@ -23,3 +32,9 @@ class ModelSpec(Spec):
     guidance: float = Field(default=1.0, ge=0)
     """Guidance the network is told while training, where it takes guidance as an input (flux dev).
     1 keeps it free to be raised in inference."""
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> "ModelSpec":
+        if self.path is None and not self.parts:
+            raise ValueError("`path` is missing; name a model's folder, file or hub id")
+        return self

@@ -2,9 +2,11 @@
 
 from typing import Literal
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, model_validator
 
 from scumble.spec.base import Spec
+
+LayoutName = Literal["diffusers", "kohya", "comfy", "ai-toolkit"]
 
 
 class SavingSpec(Spec):
@@ -21,11 +23,29 @@ class SavingSpec(Spec):
 class ExportSpec(Spec):
     """The file that other tools load."""
 
-    layout: Literal["diffusers"] = "diffusers"
-    """How its keys are spelt."""
+    layout: LayoutName | tuple[LayoutName, ...] = "diffusers"
+    """How its keys are spelt: `diffusers` (also read by ComfyUI and AI-toolkit), `kohya` (as
+    sd-scripts writes them, for most web UIs), `comfy` or `ai-toolkit`. Of several, the first is
+    NAME.safetensors, each further one NAME.LAYOUT.safetensors."""
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """What its numbers are stored in."""
+
+    proof: Literal["fresh_process", "in_process"] = "fresh_process"
+    """Who reads the finished file again and compares what the network makes of it with what was
+    trained: a new process once this one has given its memory back, or only this one, which is
+    quicker and proves less."""
+
+    @property
+    def layouts(self) -> tuple[LayoutName, ...]:
+        """All of them, the first one first."""
+        return (self.layout,) if isinstance(self.layout, str) else self.layout
+
+    @model_validator(mode="after")
+    def _layouts_differ(self) -> "ExportSpec":
+        if not self.layouts or len(set(self.layouts)) < len(self.layouts):
+            raise ValueError("`layout` needs at least one name, and each once")
+        return self
 
 
 class CacheSpec(Spec):

@@ -24,7 +24,7 @@ PATIENCE = 25  # skipped steps in a row after which nothing better is to be hope
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Everything a run trains with, built and placed by `scumble.run`."""
+    """Everything a run trains with, built and placed by `scumble.assembly`."""
 
     method: Method
     adapters: Adapters

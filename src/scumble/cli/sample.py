@@ -1,4 +1,4 @@
-"""`scumble sample` and `scumble adapter info`: small things to do with a finished adapter."""
+"""`scumble sample`: pictures from a model and an adapter file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from scumble.spec.job import JobSpec
 
 SAMPLES = Path("samples")
-
-adapter = typer.Typer(no_args_is_help=True, help="Look into adapter files.")
-
-
-@adapter.callback()
-def options() -> None:
-    """Look into adapter files."""
-
 
 REST_OF_A_JOB = """
 name: sample
@@ -107,14 +99,3 @@ def _checked(job: str | None, settings: Mapping[str, object]) -> tuple[JobSpec, 
     if not wanted.validation.prompts:
         raise JobError("sample", "there is nothing to paint", 'add --prompt "WORDS"')
     return wanted, base
-
-
-@adapter.command("info")
-def adapter_info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors file.")],
-) -> None:
-    """Tell what is in an adapter file."""
-    from scumble.checkpoint.export import info
-    from scumble.cli import show
-
-    show.table(list(info(file).items()))
