@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -11,7 +13,7 @@ import torch
 from scumble import __version__
 from scumble.adapters.attach import Adapters, attach, chosen
 from scumble.caching import served
-from scumble.checkpoint import state, store
+from scumble.checkpoint import sound, state, store
 from scumble.data.library import Library
 from scumble.disk import made
 from scumble.events import Event, Previewed, Resumed, Saved, Warned
@@ -23,6 +25,7 @@ from scumble.trainer import optimizers
 from scumble.trainer.draws import Drawer
 from scumble.trainer.feeder import Feeder, Source
 from scumble.trainer.loop import Parts
+from scumble.trainer.optimizer_state import restore, state_of
 from scumble.trainer.signals import Signals
 from scumble.trainer.step import Method
 from scumble.validation import previews
@@ -46,10 +49,12 @@ def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Par
     job, place = plan.job, plan.place
     denoiser = weights.loaded(plan.model, "denoiser", dtype=place.dtype, device=place.device)
     layers = chosen(denoiser, job.adapter.targets, plan.family.targets)
-    adapters = attach(denoiser, layers, job.adapter, seed=job.training.seed)
+    moved_by, seed = job.training.optimizer, job.training.seed
+    dtype = optimizers.weights_dtype(moved_by)
+    adapters = attach(denoiser, layers, job.adapter, seed=seed, dtype=dtype)
     net = Net(denoiser, run_for(gradient_checkpointing=job.hardware.gradient_checkpointing))
-    trained = adapters.parameters().values()
-    optimizer = optimizers.made(job.training.optimizer, trained, job.training.learning_rate)
+    trained = adapters.parameters()
+    optimizer = optimizers.made(moved_by, trained.values(), job.training.learning_rate)
     method = Method(
         family=plan.family,
         net=net,
@@ -62,7 +67,7 @@ def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Par
         adapters=adapters,
         optimizer=optimizer,
         feed=feeder.step,
-        preview=_previewing(plan, asked, net),
+        preview=_previewing(plan, asked, net, partial(optimizers.shown, optimizer, trained)),
         save=_saving(plan, adapters, optimizer),
         stop=lambda: signals.asked,
     )
@@ -76,7 +81,10 @@ def asked_for(plan: Plan, library: Library) -> Asked:
     return [(one, library.texts.read(library.text_key(one.prompt))) for one in wanted]
 
 
-def _previewing(plan: Plan, asked: Asked, net: Net) -> Callable[[int], Previewed]:
+def _previewing(
+    plan: Plan, asked: Asked, net: Net, shown: Callable[[], AbstractContextManager[None]]
+) -> Callable[[int], Previewed]:
+    """Pictures of the weights that would be delivered now."""
     job = plan.job
     painter = previews.Painter(plan.model, plan.place)
 
@@ -84,6 +92,7 @@ def _previewing(plan: Plan, asked: Asked, net: Net) -> Callable[[int], Previewed
         start = perf_counter()
         about = {
             "model": job.model.path,
+            "parts": {name: one.told for name, one in plan.model.parts.items()},
             "flavour": job.model.flavour,
             "text_tokens": plan.tokens,
             "adapter": f"{job.name} at step {step}",
@@ -92,7 +101,8 @@ def _previewing(plan: Plan, asked: Asked, net: Net) -> Callable[[int], Previewed
         }
         folder = samples_folder(plan, step)
         made(folder)
-        pictures = tuple(previews.painted(painter, net, asked, folder, about))
+        with shown():
+            pictures = tuple(previews.painted(painter, net, asked, folder, about))
         return Previewed(
             step=step,
             pictures=pictures,
@@ -110,11 +120,14 @@ def _saving(
 
     def save(step: int) -> Saved:
         start = perf_counter()
-        tensors, others = optimizers.state_of(optimizer, parameters)
+        tensors, others = state_of(optimizer, parameters)
         about = {"step": step, "scumble": __version__, "optimizer": others, "facts": plan.facts}
+        sound.refuse(f"step {step}", parameters, plan.family.keys, plan.job.export.layouts)
         saved = store.save(folder, step, state.files(parameters, tensors), about)
+        remark = sound.read_back(saved, parameters)
         removed = store.retain(folder, plan.job.saving.keep)
-        return Saved(step=step, folder=saved, seconds=perf_counter() - start, removed=removed)
+        spent = perf_counter() - start
+        return Saved(step=step, folder=saved, seconds=spent, removed=removed, remark=remark)
 
     return save
 
@@ -124,7 +137,7 @@ def resume(parts: Parts, newest: store.Checkpoint, changed: tuple[str, ...], tel
     weights_kept, moments = state.read(newest.folder)
     parameters = parts.adapters.parameters()
     state.put_back(parameters, weights_kept)
-    optimizers.restore(parts.optimizer, parameters, moments, newest.state["optimizer"])
+    restore(parts.optimizer, parameters, moments, newest.state["optimizer"])
     restored = ("adapter", "optimizer", "step", "order of examples", "random draws")
     tell(Resumed(step=newest.step, restored=restored, changed=changed))
     for skipped in newest.skipped:

@@ -21,9 +21,10 @@ from scumble.events import Event, Scanned, Warned
 from scumble.families import encoding
 from scumble.families.encoding import Unreadable
 from scumble.families.eyes import Eyes
-from scumble.families.filling import Ahead, Filling, ahead, fill, fill_masks
+from scumble.families.filling import Filling, ahead, fill, fill_masks, room
 from scumble.families.reader import Reader
 from scumble.observers.sentences import size
+from scumble.preflight.fetching import fetched
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 
@@ -36,6 +37,7 @@ def complete(job: JobSpec, base: Path, plan: Plan, tell: Tell) -> tuple[Plan, Li
     Where `skip_bad` lets pictures go that cannot be decoded, they are remembered as such, and the
     job is planned anew without them: the next start sees the same pictures.
     """
+    plan = fetched(job, base, plan, tell)
     while True:
         for one, scan in zip(plan.sets, plan.scans, strict=True):
             funnel = scan.funnel | {"in a bucket": len(one.frames)}
@@ -112,9 +114,9 @@ def _filled(plan: Plan, tell: Tell, bad: dict[str, list[Unreadable]]) -> Library
     if any(bad.values()):
         return library
     filling = Filling(model=plan.model, place=plan.place, tokens=plan.tokens, kept=kept)
-    fits(ahead(filling, library, plan.texts()), plan.cache)
-    news = False
-    for event in fill(filling, library, plan.texts(), bad):
+    missing, news = ahead(library, plan.texts()), False
+    fits(room(filling, library, missing), plan.cache)
+    for event in fill(filling, library, missing, bad):
         news = True
         tell(event)
     if news:
@@ -124,11 +126,11 @@ def _filled(plan: Plan, tell: Tell, bad: dict[str, list[Unreadable]]) -> Library
     return library
 
 
-def fits(missing: Ahead, cache: Path) -> None:
-    """DiskError when the disk is too small for what is still to be encoded."""
+def fits(needed: int, cache: Path) -> None:
+    """DiskError when the disk has not so many bytes for what is still to be encoded."""
     free = shutil.disk_usage(cache).free
-    if missing.bytes > free:
-        problem = f"what is to be encoded takes {size(missing.bytes)}, and {size(free)} are free"
+    if needed > free:
+        problem = f"what is to be encoded takes {size(needed)}, and {size(free)} are free"
         remedy = (
             "free some space, set `cache.folder`, or keep less: `cache.text_dtype: fp8`, "
             "`cache.picture_dtype: bf16`, `cache.mode: on_demand`"

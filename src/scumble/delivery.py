@@ -2,36 +2,230 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from scumble.adapters.attach import Adapters
-from scumble.checkpoint import export
-from scumble.errors import FileError
-from scumble.events import Event, Exported, Warned
+import torch
+
+from scumble.adapters.layouts import Changes
+from scumble.checkpoint import bases, export, proof, verdicts
+from scumble.checkpoint.bases import DENOISER
+from scumble.disk import made, told
+from scumble.errors import FileError, gather
+from scumble.events import Event, Exported, Proven, Verdict, Warned
+from scumble.families.family import Entry
 from scumble.preflight.plan import Plan
+from scumble.trainer import optimizers
+from scumble.trainer.loop import Parts
+from scumble.validation import probes
+from scumble.validation.previews import Request
+from scumble.validation.probes import Kit
 
 Tell = Callable[[Event], None]
+Asked = Sequence[tuple[Request, Entry]]
+LINES = 12
+"""Last lines of a process that died, as they are told."""
+
+SIZE = (256, 256)
+"""Height and width of the pictures that are asked about where the job makes none."""
 
 
-def delivered(plan: Plan, adapters: Adapters, step: int, tell: Tell) -> Path:
-    """The file for other tools: written, read back, and the same as what was trained."""
-    job, file = plan.job, plan.folder / f"{plan.job.name}.safetensors"
-    path = job.model.path or job.model.parts["denoiser"]
-    about = {
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What a run leaves for others, not yet proven."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    fresh: bool
+    """Whether a process of its own is to prove them; if not, it has been done."""
+
+
+def delivered(
+    plan: Plan, parts: Parts, asked: Asked, base: Path, step: int, tell: Tell
+) -> Delivery:
+    """Write the files, look at each in this process, and keep what a fresh one needs to prove them.
+
+    `base` is where a relative `model.path` starts. FileError when a file is not what was trained.
+    """
+    job, fresh = plan.job, plan.job.export.proof == "fresh_process"
+    with optimizers.shown(parts.optimizer, parts.adapters.parameters()):
+        changes = {DENOISER: parts.adapters.tensors()}
+        about = _about(plan, step) | proof.marks(changes)
+        files = tuple(
+            _written(plan, changes, name, about, step, tell) for name in job.export.layouts
+        )
+        if fresh:
+            _keep_kit(plan, parts, asked, base, step)
+    return Delivery(folder=plan.folder, files=files, fresh=fresh)
+
+
+def proven(delivery: Delivery, tell: Tell) -> None:
+    """Have a fresh process prove each file; FileError when one is not what was trained.
+
+    What the run has loaded must be out of reach by then: its memory is given back first.
+    """
+    if delivery.fresh:
+        _give_memory_back()
+        try:
+            found = _told_by_a_fresh_process(delivery.folder, delivery.files)
+        except KeyboardInterrupt:
+            tell(Warned(text=f"{delivery.files[0].name} is whole, but its proof was cut short."))
+            raise
+        for one in found:
+            tell(one)
+            for verdict in one.verdicts:
+                if verdict.state == "remark":
+                    tell(Warned(text=f"{one.file.name}: {verdict.text}."))
+            refuse(one)
+
+
+def refuse(one: Proven) -> None:
+    """Raise what a proof has found wanting, each thing by its name."""
+    remedy = "do not use this file; it stays, as do the checkpoints and the report"
+    gather(
+        "the file is not what was trained",
+        [FileError(one.file, f"not proven, {bad.name}: {bad.text}", remedy) for bad in one.failed],
+    )
+
+
+def _about(plan: Plan, step: int) -> dict[str, str]:
+    job = plan.job
+    path = job.model.path or job.model.parts[DENOISER]
+    return {
         "scumble.job": job.name,
+        "scumble.family": plan.family.name,
+        "scumble.flavour": plan.family.flavour,
         "scumble.rank": str(job.adapter.rank),
         "scumble.alpha": str(job.adapter.alpha or job.adapter.rank),
         "scumble.steps": str(step),
         "scumble.base_model": path if path.startswith("builtin:") else Path(path).name,
     }
-    trained = adapters.tensors()
-    count = export.write(file, trained, dtype=job.export.dtype, about=about)
-    if not export.holds(file, trained, dtype=job.export.dtype):
+
+
+def _written(
+    plan: Plan, changes: Changes, layout: str, about: Mapping[str, str], step: int, tell: Tell
+) -> Path:
+    """One layout's file, read back and looked at in this process."""
+    job, keys, start = plan.job, plan.family.keys, time.perf_counter()
+    first = layout == job.export.layouts[0]
+    file = plan.folder / f"{job.name}{'' if first else f'.{layout}'}.safetensors"
+    dtype = job.export.dtype
+    count = export.write(file, changes, keys, layout=layout, dtype=dtype, about=about)
+    if not export.holds(file, changes, keys, layout=layout, dtype=dtype):
         problem = "the file read back is not what was written"
         raise FileError(file, problem, "look at the disk, then run the same command again")
-    if all(bool((one.up == 0).all()) for one in trained.values()):
-        tell(Warned(text="The adapter changes nothing: every `up` is still zero."))
-    size, layout = file.stat().st_size, job.export.layouts[0]
+    size = file.stat().st_size
     tell(Exported(step=step, file=file, layout=layout, tensors=count, bytes=size))
+    layers = plan.model.family.name + " " + plan.family.flavour
+    look = verdicts.looked(file, bases.of_layers(plan.family, plan.layers, layers))
+    here = Proven(
+        file=file,
+        verdicts=look.verdicts,
+        fresh_process=False,
+        seconds=time.perf_counter() - start,
+    )
+    if here.failed or job.export.proof == "in_process":
+        tell(here)
+    refuse(here)
     return file
+
+
+def _keep_kit(plan: Plan, parts: Parts, asked: Asked, base: Path, step: int) -> None:
+    """What the network answers now, at a few points, with the adapter and without."""
+    family, place, net = plan.family, plan.place, parts.method.net
+    if asked:
+        request, text = asked[0]
+        size = (request.height, request.width)
+        points = probes.about_text(family, text, size, request.guidance)
+    else:
+        shapes = {n: one(plan.model.configs, plan.tokens) for n, one in family.text_fields.items()}
+        points = probes.made(family, shapes, place, SIZE)
+    trained = probes.velocities(family, net, place, points)
+    with parts.adapters.off():
+        plain = probes.velocities(family, net, place, points)
+    folder = plan.folder / probes.FOLDER
+    made(folder)
+    kit = Kit(probes=points, trained=trained, base=plain, about=_kit_about(plan, asked, base, step))
+    probes.write(folder / probes.FILE, kit)
+
+
+def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any]:
+    model = plan.job.model.model_copy(update={"text_tokens": plan.tokens})
+    folder = plan.folder / "samples" / f"step-{step:06d}"
+    painted = sorted(folder.glob("00-*.png"))
+    return {
+        "model": model.model_dump(mode="json"),
+        "base": str(base.resolve()),
+        "device": str(plan.place.device),
+        "precision": plan.place.precision,
+        "dtype": plan.job.export.dtype,
+        "step": step,
+        "request": asdict(asked[0][0]) if asked else None,
+        "picture": painted[0].relative_to(plan.folder).as_posix() if painted else None,
+    }
+
+
+def _give_memory_back() -> None:
+    """What nobody holds any more goes back to the system, so that the next process has it."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def _told_by_a_fresh_process(folder: Path, files: Sequence[Path]) -> list[Proven]:
+    """What `scumble adapter verify` says of the files; FileError when it dies without a word."""
+    command = [sys.executable, "-P", "-m", "scumble", "adapter", "verify", "--json"]
+    command += ["--run", str(folder.resolve()), "--", *(str(file.resolve()) for file in files)]
+    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    here = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "HF_HUB_OFFLINE": "1",  # all that the run has loaded is on this machine
+    }
+    start = time.perf_counter()
+    with told(folder):
+        done = subprocess.run(command, capture_output=True, env=here, check=False)
+    seconds = time.perf_counter() - start
+    try:
+        lines = done.stdout.decode(errors="replace").splitlines()
+        rows = json.loads(next(line for line in reversed(lines) if line.startswith("{")))["files"]
+        named = zip(files, rows, strict=True)
+        return [_proven(file, row, seconds / len(files)) for file, row in named]
+    except (ValueError, StopIteration, KeyError, TypeError):
+        raise _silent(files[0], done) from None
+
+
+def _proven(file: Path, row: Mapping[str, Any], seconds: float) -> Proven:
+    return Proven(
+        file=file,
+        verdicts=tuple(
+            Verdict(name=one["name"], state=one["state"], text=one["text"])
+            for one in row["verdicts"]
+        ),
+        fresh_process=True,
+        seconds=seconds,
+        pictures=tuple(Path(one) for one in row["pictures"]),
+    )
+
+
+def _silent(file: Path, done: subprocess.CompletedProcess[bytes]) -> FileError:
+    """A process that was to prove a file and did not live to say anything."""
+    lines = done.stderr.decode(errors="replace").strip().splitlines()[-LINES:]
+    ended = f"ended with {done.returncode}"
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        ended = f"was killed by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
+    last = f"; its last lines: {' | '.join(lines)}" if lines else ""
+    problem = f"not proven: the fresh process {ended}{last}"
+    again = f"scumble adapter verify {file} --run {file.parent}"
+    return FileError(file, problem, f"the file stays; `{again}` tries again")

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+State = Literal["ok", "remark", "unknown", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,6 +13,16 @@ class Scanned:
 
     dataset: str
     funnel: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """So much of the model's weights has come from the hub."""
+
+    repositories: tuple[str, ...]
+    bytes: int
+    total: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +84,8 @@ class Saved:
     folder: Path
     seconds: float
     removed: tuple[str, ...] = ()
+    remark: str = ""
+    """What was seen when it was read back, where that is worth a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +107,35 @@ class Exported:
     layout: str
     tensors: int
     bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One thing that was looked at in an adapter file, and a sentence on what was seen.
+
+    `unknown`: nothing could be looked at, which is no fault of the file, but no proof either.
+    """
+
+    name: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proven:
+    """A delivered file has been read again, by a fresh process or by the run itself."""
+
+    file: Path
+    verdicts: tuple[Verdict, ...]
+    fresh_process: bool
+    seconds: float
+    pictures: tuple[Path, ...] = ()
+    """The last preview made again from the file, and the base model's."""
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        """What the file was found wanting in."""
+        return tuple(one for one in self.verdicts if one.state == "failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +162,7 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """All steps are taken."""
+    """All steps are taken, and what was delivered is what was trained."""
 
     step: int
     seconds: float
@@ -126,6 +170,7 @@ class Finished:
 
 Event = (
     Scanned
+    | Fetched
     | Encoded
     | Started
     | Resumed
@@ -133,6 +178,7 @@ Event = (
     | Saved
     | Previewed
     | Exported
+    | Proven
     | Warned
     | Stopped
     | Failed

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from scumble.assembly import asked_for, assembled, resume, samples_folder, source
@@ -16,7 +16,7 @@ from scumble.checkpoint import store
 from scumble.data.leases import leased
 from scumble.data.library import Library
 from scumble.data.manifest import samples
-from scumble.delivery import delivered
+from scumble.delivery import Delivery, delivered, proven
 from scumble.disk import claimed, made
 from scumble.errors import ScumbleError, leaves
 from scumble.events import (
@@ -29,14 +29,19 @@ from scumble.events import (
 )
 from scumble.families.family import Entry
 from scumble.families.fingerprints import fingerprints
+from scumble.observers import trackers
 from scumble.observers.console import Console
 from scumble.observers.grid import before_after
 from scumble.observers.journal import Journal
 from scumble.observers.report import Report
+from scumble.preflight import pace
+from scumble.preflight.forecast import tokens_per_unit
 from scumble.preflight.plan import CHECKPOINTS, Plan, prepared
 from scumble.spec.job import JobSpec
 from scumble.spec.load import resolved
+from scumble.trainer import optimizers
 from scumble.trainer.feeder import Feeder
+from scumble.trainer.guard import watched
 from scumble.trainer.loop import Dates, Parts
 from scumble.trainer.loop import train as steps_of
 from scumble.trainer.signals import Signals
@@ -58,6 +63,7 @@ class Outcome:
 
 def train(job: JobSpec, base: Path) -> Outcome:
     """Check, encode, train, preview, save and deliver; go on where an earlier run stopped."""
+    entered = monotonic()
     folder = Path(job.output_dir).expanduser() / job.name
     store.clear(folder / CHECKPOINTS)
     plan = prepared(job, base)
@@ -68,15 +74,25 @@ def train(job: JobSpec, base: Path) -> Outcome:
         signals = stack.enter_context(Signals())
         console = Console()
         stack.callback(console.close)
-        tell = telling([Journal(plan.folder), console, Report(plan.folder)])
+        guard = pace.guard(plan, tokens_per_unit(plan), entered)
+        following = trackers.opened(job, plan.folder, resolved(job))
+        journal, report = Journal(plan.folder), Report(plan.folder)
+        tell = telling([journal, console, report, guard, *following])
+        stack.callback(_end, following, tell)
+        tell = watched(tell, guard.news, *(one.news for one in following))
         try:
-            return _train(*complete(job, base, plan, tell), tell, signals)
+            return _train(job, base, plan, tell, signals)
         except KeyboardInterrupt:
             tell(Warned(text=AT_ONCE))
             return Outcome(INTERRUPTED)
         except (ScumbleError, ExceptionGroup) as problem:
             tell(Failed(problems=tuple(map(str, leaves(problem)))))
             raise
+
+
+def _end(following: Sequence[trackers.Tracker], tell: Tell) -> None:
+    for text in trackers.closed(following):
+        tell(Warned(text=text))
 
 
 def telling(observers: Sequence[Tell]) -> Tell:
@@ -95,8 +111,27 @@ def telling(observers: Sequence[Tell]) -> Tell:
     return tell
 
 
-def _train(plan: Plan, library: Library, tell: Tell, signals: Signals) -> Outcome:
-    job, start = plan.job, perf_counter()
+def _train(job: JobSpec, base: Path, plan: Plan, tell: Tell, signals: Signals) -> Outcome:
+    """Train, deliver, and have the files proven once the run's memory is given back."""
+    start, steps = perf_counter(), job.training.steps
+    delivery = _delivered(*complete(job, base, plan, tell), base, tell, signals)
+    if delivery is None:
+        return Outcome(INTERRUPTED)
+    proven(delivery, tell)
+    step = max(plan.newest.step if plan.newest else 0, steps)
+    tell(Finished(step=step, seconds=perf_counter() - start))
+    files = [plan.folder / "report.html", before_after(plan.folder), *delivery.files]
+    return Outcome(0, tuple(file for file in files if file is not None and file.exists()))
+
+
+def _delivered(
+    plan: Plan, library: Library, base: Path, tell: Tell, signals: Signals
+) -> Delivery | None:
+    """Take the steps and write the files; None when a signal ended it.
+
+    All that is loaded for it is let go of when this returns.
+    """
+    job = plan.job
     steps, newest = job.training.steps, plan.newest
     after = newest.step if newest else 0
     run_folder.write_job(plan.folder, resolved(job))
@@ -111,17 +146,16 @@ def _train(plan: Plan, library: Library, tell: Tell, signals: Signals) -> Outcom
             tell(Warned(text=f"All {after} steps are taken; raise training.steps to go on."))
         for event in _opening(plan, parts, after):
             tell(event)
+        for text in optimizers.advice(job.training):
+            tell(Warned(text=text))
         signals.patient = True
         with feeder:
             for event in steps_of(parts, job.training, _dates(plan), after=after):
                 tell(event)
                 if isinstance(event, Stopped):
-                    return Outcome(INTERRUPTED)
+                    return None
         signals.patient = False
-    file = delivered(plan, parts.adapters, max(after, steps), tell)
-    tell(Finished(step=max(after, steps), seconds=perf_counter() - start))
-    files = [plan.folder / "report.html", before_after(plan.folder), file]
-    return Outcome(0, tuple(file for file in files if file is not None and file.exists()))
+    return delivered(plan, parts, asked, base, max(after, steps), tell)
 
 
 def _dates(plan: Plan) -> Dates:
@@ -154,13 +188,14 @@ def _opening(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
 
 def _facts(plan: Plan) -> dict[str, Any]:
     """What the manifest says of the machine and the base model."""
-    files = [file for name in plan.family.parts for file in plan.model.files(name)]
-    hashes = fingerprints(files) or {}
+    files = {file for name in plan.family.parts for file in plan.model.files(name)}
+    hashes = fingerprints(sorted(files)) or {}
     place = plan.place
     return {
         "device": {"kind": place.device.type, "precision": place.precision},
         "model": {
             "path": plan.job.model.path,
+            "parts": {name: source.told for name, source in plan.model.parts.items()},
             "files": {
                 f"{Path(path).parent.name}/{Path(path).name}": digest
                 for path, digest in hashes.items()

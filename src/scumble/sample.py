@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from torch import nn
 
 from scumble import families
-from scumble.adapters.attach import Adapters, attach_tensors
+from scumble.adapters.layouts import Changes
+from scumble.adapters.worn import misfits, put_on
 from scumble.checkpoint import export
 from scumble.disk import made
 from scumble.errors import FileError, JobError, gather
@@ -47,18 +48,24 @@ def sampled(asked: Sampling) -> Iterator[Path]:
     gather("these pictures cannot be made", list(previews.check(asked.validation, family)))
     place = place_for(asked.hardware)
     model = weights.opened(family, asked.model, asked.base)
+    changes = read_for(model, asked.adapter) if asked.adapter is not None else {}
     made(asked.out)
     wanted = previews.requests(asked.validation, family)
     tokens = asked.model.text_tokens or family.text_tokens
     prompts = [one.prompt for one in wanted]
+
+    def dress(part: str, module: nn.Module) -> None:
+        put_on(module, changes.get(part, {}), aliases(model, part), asked.strength)
+
+    tools = weights.tools(model)
     texts = list(
-        encoding.read_texts(model, weights.tools(model), place, prompts, tokens)
+        encoding.read_texts(model, tools, place, prompts, tokens, dress)
     )  # the encoders go first
     denoiser = weights.loaded(model, "denoiser", dtype=place.dtype, device=place.device)
-    if asked.adapter is not None:
-        worn(denoiser, asked.adapter, asked.strength)
+    dress("denoiser", denoiser)
     about = {
         "model": asked.model.path,
+        "parts": {name: source.told for name, source in model.parts.items()},
         "flavour": family.flavour,
         "text_tokens": tokens,
         "adapter": asked.adapter.name if asked.adapter else None,
@@ -78,16 +85,21 @@ def _next(folder: Path) -> int:
     return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
 
 
-def worn(denoiser: torch.nn.Module, file: Path, strength: float) -> Adapters:
-    """Attach an adapter file; FileError when it was made for another model."""
-    told = export.read(file)
-    linears = {n: m for n, m in denoiser.named_modules() if isinstance(m, torch.nn.Linear)}
-    for name, tensors in told.items():
-        if name not in linears:
-            remedy = "this adapter was made for another model"
-            raise FileError(file, f"the model has no layer '{name}'", remedy)
-        here, there = tuple(linears[name].weight.shape), (len(tensors.up), tensors.down.shape[1])
-        if here != there:
-            remedy = "this adapter was made for another model"
-            raise FileError(file, f"'{name}' is {here} in the model, {there} in the file", remedy)
-    return attach_tensors(denoiser, told, strength=strength)
+def read_for(model: weights.Model, file: Path) -> Changes:
+    """The changes in an adapter file; every layer that does not fit the model is told at once."""
+    told = export.layers(file, model.family.keys)
+    unfit = [
+        problem
+        for part, layers in told.items()
+        for problem in misfits(weights.skeleton(model, part), layers, aliases(model, part))
+    ]
+    if unfit:
+        more = f" (and {len(unfit) - 1} more layers like it)" if len(unfit) > 1 else ""
+        remedy = "this adapter was made for another model"
+        raise FileError(file, f"{unfit[0]}{more}", remedy)
+    return told
+
+
+def aliases(model: weights.Model, part: str) -> tuple[tuple[str, str], ...]:
+    """How names of a part in files begin in its module."""
+    return model.family.parts[part].aliases

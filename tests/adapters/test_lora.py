@@ -160,3 +160,60 @@ def test_the_change_is_alpha_over_rank_times_up_down() -> None:
     branch = LoraBranch.fresh("x", nn.Linear(8, 6), LoraSpec(rank=4, alpha=2.0), seed=0)
     nn.init.ones_(branch.up)
     torch.testing.assert_close(branch.change(), 0.5 * branch.up @ branch.down)
+
+
+def worn_in_bf16(model: nn.Module, dropout: float = 0.0) -> Adapters:
+    layers = chosen(model, ("to_q",), {})
+    spec = LoraSpec(rank=2, alpha=1.0, dropout=dropout)
+    adapters = attach(model, layers, spec, seed=0, dtype=torch.bfloat16)
+    for number, branch in enumerate(dict(adapters.branches()).values()):
+        nn.init.normal_(branch.up, generator=torch.Generator().manual_seed(number))
+    return adapters
+
+
+def test_bf16_weights_are_the_same_draws_rounded() -> None:
+    fine, coarse = worn(toy()).parameters(), worn_in_bf16(toy()).parameters()
+    assert all(one.dtype == torch.bfloat16 for one in coarse.values())
+    name = "blocks.0.to_q.down"
+    assert torch.equal(fine[name].bfloat16(), coarse[name])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_bf16_weights_compute_in_the_type_of_what_comes_in(dropout: float) -> None:
+    model, fine = toy(), toy()
+    adapters = worn_in_bf16(model, dropout)
+    attach_tensors(fine, adapters.tensors())
+    seeds = torch.arange(3)
+    with adapters.dropping(seeds if dropout else None):
+        answer = model(INPUT)
+    assert answer.dtype == torch.float32
+    if not dropout:  # in float32 nothing but the weights is rounded
+        torch.testing.assert_close(answer, fine(INPUT), atol=1e-6, rtol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16), adapters.dropping(seeds if dropout else None):
+        lower = model(INPUT)
+    assert lower.dtype == torch.bfloat16
+    torch.testing.assert_close(lower.float(), answer, atol=0.05, rtol=0.05)
+    lower.sum().backward()
+    gradients = [one.grad for one in adapters.parameters().values()]
+    assert all(one is not None and one.dtype == torch.bfloat16 for one in gradients)
+
+
+def test_autocast_sees_the_same_kernels_as_before() -> None:
+    model = toy()
+    worn(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        first = model(INPUT)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model(INPUT), first)
+
+
+def test_a_merge_of_bf16_weights_multiplies_in_float32() -> None:
+    model = toy()
+    adapters = worn_in_bf16(model)
+    beside = model(INPUT)
+    changes = {name: branch.change() for name, branch in adapters.branches()}
+    assert all(one.dtype == torch.float32 for one in changes.values())
+    adapters.merge()
+    torch.testing.assert_close(model(INPUT), beside, atol=1e-6, rtol=1e-5)

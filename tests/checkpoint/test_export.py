@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,25 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from scumble import families
+from scumble.adapters.layouts import LAYOUTS, Changes
 from scumble.adapters.lora import LoraTensors
 from scumble.checkpoint import export
+from scumble.checkpoint.info import info
 from scumble.errors import FileError
 from scumble.families import weights
+from scumble.families.flux_keys import KEYS
 from scumble.sample import Sampling, sampled
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec
 from scumble.spec.validation import ValidationSpec
-from tests.toys import trained
+from tests.toys import opened, trained
 
 PROMPT, SIDE, STEPS, SEED = "a cat", 64, 3, 5
+Q, K = "transformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_k"
+OUT = "transformer_blocks.0.attn.to_out.0"
+FC1 = "text_model.encoder.layers.0.mlp.fc1"
+T5_Q = "encoder.block.0.layer.0.SelfAttention.q"
 
 
 def layer(rank: int = 2, alpha: float = 1.0) -> LoraTensors:
@@ -62,40 +71,102 @@ def off(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-def test_what_is_written_is_read_back_and_changes_the_same(tmp_path: Path) -> None:
-    told = {"blocks.0.to_q": layer(alpha=1.0), "blocks.1.to_q": layer(rank=3, alpha=3.0)}
+def write(file: Path, changes: Changes, layout: str = "diffusers", dtype: str = "float32") -> int:
+    return export.write(file, changes, KEYS, layout=layout, dtype=dtype, about={"x": "y"})
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_what_is_written_is_read_back_and_changes_the_same(tmp_path: Path, layout: str) -> None:
+    told = {
+        "denoiser": {Q: layer(alpha=1.0), OUT: layer(rank=3, alpha=3.0)},
+        "clip": {FC1: layer()},
+    }
     file = tmp_path / "a.safetensors"
-    assert export.write(file, told, dtype="float32", about={"x": "y"}) == 4
-    found = export.read(file)
-    assert found.keys() == told.keys()
-    for name, one in told.items():
-        torch.testing.assert_close(change(found[name]), change(one))
-    assert export.info(file)["rank"] == "2, 3" and export.info(file)["x"] == "y"
+    count = 6 if layout in ("diffusers", "ai-toolkit") else 9
+    assert write(file, told, layout) == count == len(load_file(file))
+    found = export.layers(file, KEYS)
+    assert {part: set(layers) for part, layers in found.items()} == {
+        part: set(layers) for part, layers in told.items()
+    }
+    for part, layers in told.items():
+        for name, one in layers.items():
+            torch.testing.assert_close(change(found[part][name]), change(one))
+    assert export.holds(file, told, KEYS, layout=layout, dtype="float32")
+    assert not export.holds(file, told, KEYS, layout=layout, dtype="bfloat16")
+    other = {**told, "clip": {FC1: layer(alpha=2.0)}}
+    assert not export.holds(file, other, KEYS, layout=layout, dtype="float32")
+    assert export.read(file, KEYS).metadata["x"] == "y"
+
+
+def test_matrices_that_layers_share_are_written_for_each(tmp_path: Path) -> None:
+    first, file = layer(), tmp_path / "a.safetensors"
+    told = {name: LoraTensors(first.down, first.up, 2.0) for name in (Q, K)}
+    assert write(file, {"denoiser": told}) == 4
+    assert torch.equal(load_file(file)[f"transformer.{K}.lora_B.weight"], first.up)
+
+
+@pytest.mark.parametrize(("alpha", "kept"), [(16.0, torch.bfloat16), (0.1, torch.float32)])
+def test_alphas_are_rounded_by_no_dtype(tmp_path: Path, alpha: float, kept: torch.dtype) -> None:
+    file = tmp_path / "a.safetensors"
+    write(file, {"denoiser": {OUT: layer(alpha=alpha)}}, "kohya", "bfloat16")
+    (found,) = (value for key, value in load_file(file).items() if key.endswith(".alpha"))
+    assert found.dtype == kept and float(found) == pytest.approx(alpha, rel=1e-7)
+
+
+def test_kohya_files_say_what_their_readers_look_for_unless_we_are_told_otherwise(
+    tmp_path: Path,
+) -> None:
+    file, told = tmp_path / "a.safetensors", {"denoiser": {Q: layer(), OUT: layer()}}
+    write(file, told, "kohya")
+    assert (
+        export.read(file, KEYS).metadata.items()
+        >= {
+            "ss_network_module": "networks.lora_flux",
+            "ss_base_model_version": "flux1",
+            "ss_network_dim": "2",
+            "ss_network_alpha": "1.0",
+        }.items()
+    )
+    about = {"ss_network_dim": "8"}
+    export.write(file, told, KEYS, layout="kohya", dtype="float32", about=about)
+    assert export.read(file, KEYS).metadata["ss_network_dim"] == "8"
+    write(file, told, "comfy")
+    assert not any(name.startswith("ss_") for name in export.read(file, KEYS).metadata)
 
 
 def test_a_number_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
     bad = layer()
     bad.up[0, 0] = float("nan")
     huge = LoraTensors(torch.full((1, 4), 1e6), torch.ones(4, 1), 1.0)
-    for told, dtype in ((bad, "float32"), (huge, "float16")):
-        with pytest.raises(FileError, match="not finite"):
-            export.write(tmp_path / "a.safetensors", {"to_q": told}, dtype=dtype, about={})
+    alpha = LoraTensors(torch.ones(1, 4), torch.ones(4, 1), float("inf"))
+    for told, dtype in ((bad, "float32"), (huge, "float16"), (alpha, "float32")):
+        for layout in LAYOUTS:
+            with pytest.raises(FileError, match="not finite"):
+                write(tmp_path / "a.safetensors", {"denoiser": {Q: told}}, layout, dtype)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        (["lora_unet_a.lora_down.weight"], "spelt as kohya does"),
-        (["diffusion_model.a.lora_A.weight"], "spelt as ComfyUI does"),
-        (["transformer.a.lora_A.weight"], "has no lora_B.weight"),
+        (["lora_unet_input_blocks_4_1_proj_in.lora_down.weight"], "an adapter of SDXL"),
+        (["lora_unet_down_blocks_0_attn.lora_up.weight"], "an adapter of Stable Diffusion"),
+        (["diffusion_model.blocks.0.q.lora_A.weight"], "a video model such as Wan"),
+        (["double_blocks.0.img_attn.qkv.weight"], "the weights of a model, not an adapter"),
+        (["transformer_blocks.0.x.down", "transformer_blocks.0.x.up"], "state of a checkpoint"),
+        (["transformer.transformer_blocks.0.attn.to_q.lora_A.weight"], "has no up matrix"),
+        ([], "it holds no adapter"),
+        (["what"], "1 of 1 keys are not known, first 'what'"),
     ],
 )
-def test_files_of_other_layouts_are_named(tmp_path: Path, keys: list[str], words: str) -> None:
+def test_a_file_that_is_no_adapter_of_ours_is_named_as_what_it_seems_to_be(
+    tmp_path: Path, keys: list[str], words: str
+) -> None:
     file = tmp_path / "a.safetensors"
     save_file({key: torch.zeros(2, 4) for key in keys}, file)
     with pytest.raises(FileError, match=words):
-        export.read(file)
+        export.layers(file, KEYS)
+    assert words in info(file, KEYS)["CANNOT BE READ"]
 
 
 def test_pickles_and_broken_files_are_refused(tmp_path: Path) -> None:
@@ -103,18 +174,110 @@ def test_pickles_and_broken_files_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, pickle)
     broken.write_bytes(b"nothing of the kind")
     with pytest.raises(FileError, match="pickles can run any code"):
-        export.read(pickle)
+        export.read(pickle, KEYS)
     with pytest.raises(FileError, match="not a whole safetensors file"):
-        export.read(broken)
+        export.read(broken, KEYS)
     with pytest.raises(FileError, match="no such file"):
-        export.read(tmp_path / "c.safetensors")
+        export.read(tmp_path / "c.safetensors", KEYS)
+
+
+def test_settings_of_peft_in_the_metadata_give_the_strength(tmp_path: Path) -> None:
+    """diffusers writes no alphas: they stand in the metadata, and there alone."""
+    file = tmp_path / "a.safetensors"
+    write(file, {"denoiser": {Q: layer(rank=2, alpha=2.0), OUT: layer(rank=4, alpha=4.0)}})
+    settings = {
+        "transformer.r": 2,
+        "transformer.lora_alpha": 8,
+        "transformer.alpha_pattern": {"to_out.0": 3},
+        "transformer.use_rslora": False,
+    }
+    tensors = load_file(file)
+    save_file(tensors, file, {"lora_adapter_metadata": json.dumps(settings)})
+    told = export.layers(file, KEYS)["denoiser"]
+    assert (told[Q].alpha, told[OUT].alpha) == (8.0, 3.0)
+    rooted = {**settings, "transformer.use_rslora": True}
+    save_file(tensors, file, {"lora_adapter_metadata": json.dumps(rooted)})
+    assert export.layers(file, KEYS)["denoiser"][OUT].alpha == 6.0
+    for odd in ("", "[]", "{", '{"transformer.lora_alpha": "x"}'):
+        save_file(tensors, file, {"lora_adapter_metadata": odd})
+        assert export.layers(file, KEYS)["denoiser"][OUT].alpha == 4.0
+
+
+def test_the_config_beside_a_file_of_peft_gives_the_strength(tmp_path: Path) -> None:
+    file, told = tmp_path / "adapter_model.safetensors", layer()
+    names = {"lora_A": told.down, "lora_B": told.up}
+    save_file({f"base_model.model.{Q}.{name}.weight": one for name, one in names.items()}, file)
+    assert export.layers(file, KEYS)["denoiser"][Q].alpha == 2.0
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 1}))
+    assert export.layers(file, KEYS)["denoiser"][Q].alpha == 1.0
+
+
+def test_info_tells_every_part_its_ranks_and_how_much_it_changes(tmp_path: Path) -> None:
+    file, first = tmp_path / "a.safetensors", layer(rank=2, alpha=1.0)
+    none = LoraTensors(first.down, torch.zeros(6, 2), 2.0)
+    told = {"denoiser": {Q: first, OUT: layer(rank=5, alpha=3.0)}, "t5": {T5_Q: none}}
+    write(file, told, "kohya")
+    rows = info(file, KEYS)
+    assert rows["layout"] == "kohya" and rows["finite"] == "yes" and "float32" in rows["tensors"]
+    assert rows["transformer"].startswith("2 layers, rank 2 to 5, alpha 1 to 3; size of the change")
+    norms = [float(torch.linalg.norm(change(one))) for one in told["denoiser"].values()]
+    assert f"size of the change {math.hypot(*norms):.4g}" in rows["transformer"]
+    assert "it changes nothing" in rows["T5"] and "CLIP" not in rows
+    assert rows["x"] == "y" and "CANNOT BE READ" not in rows
 
 
 def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
-    export.write(file, {"blocks.9.to_q": layer()}, dtype="float32", about={})
-    with pytest.raises(FileError, match="made for another model"):
-        picture(tmp_path / "out", file)
+    far = Q.replace("0", "9")
+    for told in ({far: layer()}, {Q: layer()}):
+        write(file, {"denoiser": told})
+        with pytest.raises(FileError, match="made for another model"):
+            picture(tmp_path / "out", file)
+    assert not (tmp_path / "out").exists(), "told before anything is made"
+
+
+def encoder_layers(part: str) -> dict[str, LoraTensors]:
+    """A strong change of every layer of a toy's text encoder that a table knows."""
+    model = opened(families.find("flux", "dev"), "builtin:tiny-flux")
+    module, (alias, _) = weights.skeleton(model, part), ("text_model.", "")
+    make, made = torch.Generator().manual_seed(1), {}
+    for inside, one in module.named_modules():
+        name = inside if KEYS[part].by_ours(inside) else alias + inside
+        if isinstance(one, torch.nn.Linear) and KEYS[part].by_ours(name):
+            down = torch.randn(2, one.in_features, generator=make)
+            made[name] = LoraTensors(down, torch.randn(one.out_features, 2, generator=make), 1.0)
+    assert made
+    return made
+
+
+@pytest.mark.parametrize("part", ["clip", "t5"])
+def test_layers_of_text_encoders_change_the_picture(tmp_path: Path, part: str) -> None:
+    told, base = {part: encoder_layers(part)}, picture(tmp_path / "base", None)
+    found = []
+    for layout in ("diffusers", "kohya", "comfy"):
+        file = tmp_path / f"{layout}.safetensors"
+        write(file, told, layout)
+        found.append(picture(tmp_path / layout, file))
+        assert off(found[-1], base) > 1e-3
+        assert off(found[-1], found[0]) < 1e-3
+
+
+def test_an_adapter_paints_the_same_in_every_layout(tmp_path: Path) -> None:
+    trained(
+        tmp_path,
+        training__steps=2,
+        training__learning_rate=3e-2,
+        adapter__targets="all",
+        export__dtype="float32",
+    )
+    file, base = tmp_path / "out/toy/toy.safetensors", picture(tmp_path / "base", None)
+    wanted = picture(tmp_path / "with", file)
+    assert off(wanted, base) > 0.01
+    changes = export.layers(file, KEYS)
+    for layout in ("kohya", "comfy"):
+        other = tmp_path / f"{layout}.safetensors"
+        write(other, changes, layout)
+        assert off(picture(tmp_path / layout, other), wanted) < 1e-4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -46,7 +46,7 @@ def test_a_misspelt_builtin_model_is_named_with_its_remedy() -> None:
 
 
 def test_a_missing_folder_is_named() -> None:
-    with pytest.raises(FileError, match=r"there is no folder .*nowhere"):
+    with pytest.raises(FileError, match=r"there is no folder or file .*nowhere"):
         weights.located("nowhere/at-all", Path())
 
 
@@ -72,7 +72,7 @@ def test_a_truncated_file_is_named(folder: Path) -> None:
     weights_file.write_bytes(weights_file.read_bytes()[:-100])
     with pytest.raises(ExceptionGroup) as group:
         opened(FLUX, folder)
-    assert "not a whole safetensors file" in told(group.value)
+    assert "the download ended early, at 99 %" in told(group.value)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
@@ -95,12 +95,12 @@ def test_weights_of_another_model_are_refused(folder: Path, change: str) -> None
         load(folder, "denoiser")
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"num_layers": "x"}'])
+@pytest.mark.parametrize("content", ["[]", "{", '{"num_layers": "x", "guidance_embeds": true}'])
 def test_a_config_that_describes_nothing_is_named(folder: Path, content: str) -> None:
     (folder / "transformer/config.json").write_text(content)
     with pytest.raises((FileError, ExceptionGroup)) as error:
         load(folder, "denoiser")
-    assert "transformer/config.json" in told(error.value)
+    assert "transformer" in told(error.value) and "config.json" in told(error.value)
 
 
 def test_a_tokenizer_that_knows_no_word_is_refused(folder: Path) -> None:
@@ -141,6 +141,25 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
     with pytest.raises(ExceptionGroup) as group:
         opened(FLUX, folder)
     assert "1 of 1 files are missing, first one.safetensors" in told(group.value)
+
+
+@pytest.mark.parametrize("named", [[], {}, None, "x"])
+def test_an_index_that_names_nothing_is_named(folder: Path, named: object) -> None:
+    (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
+    index = folder / "vae/diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": named}))
+    with pytest.raises(ExceptionGroup) as group:
+        opened(FLUX, folder)
+    assert "index.json: it names no files" in told(group.value)
+
+
+def test_all_that_one_part_lacks_is_told_at_once(folder: Path) -> None:
+    shutil.rmtree(folder / "text_encoder")
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(ExceptionGroup) as group:
+        opened(FLUX, folder)
+    for words in ("config.json: this", "model.safetensors: this", "tokenizer: there is none of"):
+        assert words in told(group.value)
 
 
 def test_a_home_that_cannot_be_written_to_only_forgets(

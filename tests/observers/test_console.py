@@ -10,10 +10,13 @@ from scumble.events import (
     Exported,
     Finished,
     Previewed,
+    Proven,
     Resumed,
     Saved,
     Scanned,
+    State,
     Stopped,
+    Verdict,
     Warned,
 )
 from scumble.observers.console import Console
@@ -21,6 +24,18 @@ from scumble.observers.sentences import clock, duration, pace, sentence, size
 from tests.observers.runs import started, step
 
 RUN = Path("runs/my-cat")
+
+
+def proven(state: State) -> Proven:
+    return Proven(
+        file=RUN / "cat.safetensors",
+        verdicts=(
+            Verdict(name="finite", state="ok", text="every value is a finite number"),
+            Verdict(name="velocity", state=state, text="off by 0.5"),
+        ),
+        fresh_process=True,
+        seconds=7.0,
+    )
 
 
 class Watch:
@@ -114,6 +129,13 @@ def test_one_loss_that_is_not_finite_does_not_spoil_the_mean() -> None:
         (Saved(step=5, folder=RUN, seconds=1.0, removed=("step-000001",)), "removed step-000001"),
         (Previewed(step=5, pictures=(RUN / "a.png",), prompts=("a",), seconds=3.0), "1 preview at"),
         (Exported(step=5, file=RUN / "a", layout="kohya", tensors=4, bytes=2_500_000), "2.5 MB"),
+        (
+            Saved(step=5, folder=RUN, seconds=1.0, remark="the adapter changes nothing yet"),
+            "; the adapter changes nothing yet.",
+        ),
+        (proven("ok"), "Proven: cat.safetensors by a fresh process, 2 checks, in 7.0 s."),
+        (proven("unknown"), "1 check, not known: velocity, in 7.0 s."),
+        (proven("failed"), "NOT proven: cat.safetensors: velocity: off by 0.5."),
         (Stopped(step=5, signal="SIGINT"), "by SIGINT after step 5"),
         (Finished(step=5, seconds=843.0), "14 min 3 s"),
         (started(RUN, after=5), "after step 5, up to 100 steps"),

@@ -4,8 +4,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from scumble.events import Exported, Finished, Previewed, Resumed, Scanned, Stopped, Warned
+from scumble.events import (
+    Exported,
+    Failed,
+    Finished,
+    Previewed,
+    Proven,
+    Resumed,
+    Scanned,
+    State,
+    Stopped,
+    Verdict,
+    Warned,
+)
 from scumble.observers import charts, journal
 from scumble.observers.journal import Journal
 from scumble.observers.report import Report, write
@@ -152,6 +165,52 @@ def test_the_running_mean_neither_lags_nor_strays() -> None:
 def test_round_numbers_stand_at_the_axes() -> None:
     assert charts.ticks(0.0, 300.0, 5) == [0, 50, 100, 150, 200, 250, 300]
     assert charts.ticks(0.11, 0.42, 4) == pytest.approx([0.2, 0.3, 0.4])
+
+
+def proven(folder: Path, state: State, text: str, *, pictures: bool = False) -> Proven:
+    """What a proof found, good but for one thing."""
+    names = ("again.png", "base.png") if pictures else ()
+    for name in names:
+        (folder / "proof").mkdir(exist_ok=True)
+        Image.new("RGB", (64, 32), (200, 80, 120)).save(folder / "proof" / name)
+    return Proven(
+        file=folder / "my-cat.safetensors",
+        verdicts=(
+            Verdict(name="finite", state="ok", text="every value is a finite number"),
+            Verdict(name="velocity", state=state, text=text),
+        ),
+        fresh_process=True,
+        seconds=7.0,
+        pictures=tuple(folder / "proof" / name for name in names),
+    )
+
+
+def test_the_verdicts_of_the_newest_proof_stand_in_the_report(tmp_path: Path) -> None:
+    note, file = Journal(tmp_path), tmp_path / "my-cat.safetensors"
+    exported = Exported(step=1, file=file, layout="kohya", tensors=4, bytes=2500)
+    for event in (exported, proven(tmp_path, "failed", HOSTILE)):
+        note(event)
+    page = Page(write(tmp_path))
+    assert "FAILED" in page.words and HOSTILE in page.words and page.named("script") == []
+    note(exported)
+    assert "FAILED" not in Page(write(tmp_path)).words, "an older proof is of another file"
+    note(proven(tmp_path, "ok", "off by 2e-05", pictures=True))
+    page = Page(write(tmp_path))
+    assert "my-cat.safetensors, read again by a fresh process in 7.0 s" in page.words
+    assert "off by 2e-05" in page.words and page.open == []
+    captions = ["made again from the file", "the base model alone"]
+    assert [image["alt"] for image in page.named("img")] == captions
+    (tmp_path / "proof/base.png").unlink()
+    assert "not readable" in Page(write(tmp_path)).words
+
+
+def test_a_failed_run_is_told_as_one(tmp_path: Path) -> None:
+    note, report = Journal(tmp_path), Report(tmp_path)
+    for event in (started(tmp_path), Failed(problems=("the file is not what was trained",))):
+        note(event)
+        report(event)
+    assert "Failed." in Page(tmp_path / "report.html").words
+    assert "Failed." in Page(write(tmp_path)).words
 
 
 def test_an_empty_folder_has_a_page_that_says_so(tmp_path: Path) -> None:

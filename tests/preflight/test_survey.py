@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from safetensors.torch import load_file
+
 from scumble.caching import encoded
+from scumble.preflight import forecast
 from scumble.preflight.plan import prepared
 from scumble.preflight.survey import survey
 from tests.toys import job, journal, pictures, trained
@@ -37,6 +41,25 @@ def test_the_disk_is_forecast_within_a_fifth(tmp_path: Path) -> None:
     assert abs(told.cache_bytes - bodies) < 0.2 * bodies
     state = folder_bytes(tmp_path / "out/toy/checkpoints")
     assert abs(told.run_bytes - state) < 0.2 * state
+
+
+@pytest.mark.parametrize(
+    "targets", [["to_q", "to_k", "proj_mlp"], ["add_q_proj", "to_v", "proj_out", "net.2"]]
+)
+def test_files_in_several_layouts_are_counted_as_large_as_they_are(
+    tmp_path: Path, targets: list[str]
+) -> None:
+    def room(*layouts: str) -> int:
+        wanted = job(tmp_path, export__layout=layouts, adapter__targets=targets)
+        return forecast.run_bytes(prepared(wanted, tmp_path))
+
+    layouts = ("diffusers", "kohya", "comfy", "ai-toolkit")
+    sizes = {layout: room("diffusers", layout) - room("diffusers") for layout in layouts[1:]}
+    trained(tmp_path, export__layout=layouts, adapter__targets=targets, training__steps=1)
+    for layout, told in sizes.items():
+        file = tmp_path / f"out/toy/toy.{layout}.safetensors"
+        numbers = sum(one.numel() * one.element_size() for one in load_file(file).values())
+        assert abs(told - numbers) < 0.01 * numbers + 200, layout
 
 
 def test_looking_leaves_nothing_but_the_ledger(tmp_path: Path) -> None:

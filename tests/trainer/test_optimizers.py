@@ -1,62 +1,429 @@
+"""Every optimizer of the table, and those of pytorch_optimizer: steps, resuming, what is shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
-from safetensors.torch import load, save
-from torch import nn
+from safetensors.torch import load, load_file, save
+from torch import Tensor, nn
 
-from scumble.errors import JobError
-from scumble.spec.training import OptimizerSpec
+from scumble import dice
+from scumble.errors import FileError, JobError
+from scumble.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec
 from scumble.trainer import optimizers
+from scumble.trainer.optimizer_state import restore, state_of
+from scumble.trainer.optimizer_table import OPTIMIZERS, find
+from tests import toys
+
+RATES = {"prodigy": 1.0, "lion": 0.03, "lion-8bit": 0.03}
+AVERAGING = ("adamw-schedulefree", "radam-schedulefree", "pytorch_optimizer.SPlus")
+OTHERS = ("pytorch_optimizer.SOAP", "pytorch_optimizer.MADGRAD", "pytorch_optimizer.Muon")
+Parameters = dict[str, nn.Parameter]
 
 
-def parabola(name: str) -> tuple[dict[str, nn.Parameter], torch.optim.Optimizer]:
-    parameters = {
-        "a": nn.Parameter(torch.tensor([3.0, -2.0])),
-        "b": nn.Parameter(torch.tensor([[1.5]])),
-    }
-    return parameters, optimizers.made(OptimizerSpec(name=name), parameters.values(), 0.1)
+def weights(name: str) -> Parameters:
+    """Matrices large enough for an 8-bit state, and one that is not."""
+    dtype = optimizers.weights_dtype(OptimizerSpec(name=name))
+    made = {}
+    for key, shape in {"down": (32, 160), "up": (160, 32), "small": (4, 8)}.items():
+        values = torch.randn(shape, generator=dice.generator(0, "test", key))
+        made[key] = nn.Parameter(values.to(dtype))
+    return made
 
 
-def walk(parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, steps: int) -> None:
+def optimizer_of(name: str, parameters: Parameters, **options: Any) -> torch.optim.Optimizer:
+    spec = OptimizerSpec(name=name, options=options)
+    return optimizers.made(spec, parameters.values(), RATES.get(name, 0.1))
+
+
+def loss_of(parameters: Parameters) -> Tensor:
+    return torch.stack([p.float().square().mean() for p in parameters.values()]).sum()
+
+
+def walk(
+    parameters: Parameters,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    rate: float | None = None,
+) -> None:
     for _ in range(steps):
-        torch.stack([p.square().sum() for p in parameters.values()]).sum().backward()
+        loss_of(parameters).backward()
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] if rate is None else rate
         optimizer.step()
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=True)
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def kept(optimizer: torch.optim.Optimizer, parameters: Parameters) -> tuple[dict, dict]:
+    """The state as it comes back from a checkpoint's files."""
+    tensors, others = state_of(optimizer, parameters)
+    return load(save(tensors)), json.loads(json.dumps(others))
+
+
+def resumed(name: str, parameters: Parameters, state: tuple[dict, dict], **options: Any):
+    fresh = {key: nn.Parameter(one.detach().clone()) for key, one in parameters.items()}
+    optimizer = optimizer_of(name, fresh, **options)
+    restore(optimizer, fresh, *state)
+    return fresh, optimizer
+
+
+def same(first: tuple[dict, dict], second: tuple[dict, dict]) -> bool:
+    tensors, again = first[0], second[0]
+    equal = tensors.keys() == again.keys() and first[1] == second[1]
+    return equal and all(
+        tensors[key].dtype == again[key].dtype and torch.equal(tensors[key], again[key])
+        for key in tensors
+    )
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_it_lowers_a_parabola(name: str) -> None:
-    parameters, optimizer = parabola(name)
-    walk(parameters, optimizer, 60)
-    assert all(p.abs().max() < 0.5 for p in parameters.values())
+    parameters = weights(name)
+    optimizer = optimizer_of(name, parameters)
+    before = loss_of(parameters).item()
+    walk(parameters, optimizer, 150)
+    with optimizers.shown(optimizer, parameters):
+        assert loss_of(parameters).item() < before / 2
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+@pytest.mark.parametrize("name", (*OPTIMIZERS, *AVERAGING[2:], *OTHERS))
 def test_saved_and_put_back_it_takes_the_same_steps(name: str) -> None:
-    unbroken, optimizer = parabola(name)
-    walk(unbroken, optimizer, 6)
-    first, optimizer = parabola(name)
-    walk(first, optimizer, 3)
-    tensors, others = optimizers.state_of(optimizer, first)
-    second, fresh = parabola(name)
-    with torch.no_grad():
-        for key, parameter in second.items():
-            parameter.copy_(first[key])
-    optimizers.restore(fresh, second, load(save(tensors)), others)
-    walk(second, fresh, 3)
+    unbroken = weights(name)
+    optimizer = optimizer_of(name, unbroken)
+    walk(unbroken, optimizer, 3)
+    state = kept(optimizer, unbroken)
+    second, again = resumed(name, unbroken, state)
+    assert same(kept(again, second), state)
+    for parameters, one in ((unbroken, optimizer), (second, again)):
+        torch.manual_seed(5)  # as the loop does before the optimizer moves
+        walk(parameters, one, 3)
     assert all(torch.equal(second[key], unbroken[key]) for key in unbroken)
+    assert same(kept(again, second), kept(optimizer, unbroken))
 
 
-def test_a_misspelt_name_or_option_is_named_with_its_remedy() -> None:
-    with pytest.raises(JobError, match="did you mean 'adamw'"):
-        optimizers.checked(OptimizerSpec(name="adamv"))
-    with pytest.raises(JobError, match="did you mean 'weight_decay'"):
-        optimizers.checked(OptimizerSpec(options={"weight_decy": 0.1}))
-    with pytest.raises(JobError, match="no such option"):
-        optimizers.checked(OptimizerSpec(options={"lr": 0.1}))
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_rate_of_the_job_is_the_rate_it_moves_by(name: str) -> None:
+    parameters, optimizer = weights(name), None
+    before = {key: one.detach().clone() for key, one in parameters.items()}
+    optimizer = optimizer_of(name, parameters)
+    walk(parameters, optimizer, 3, rate=0.0)
+    assert all(torch.equal(parameters[key], before[key]) for key in before)
+    moved = []
+    for rate in (1e-3, 2e-3):
+        parameters = weights(name)
+        walk(parameters, optimizer_of(name, parameters), 8, rate=rate)
+        moved.append((parameters["down"] - before["down"]).float().norm().item())
+    assert 1.5 < moved[1] / moved[0] < 4.5  # twice; four times with Prodigy, whose estimate grows
 
 
-def test_an_option_that_it_refuses_is_told_in_its_words() -> None:
-    with pytest.raises(JobError, match="beta"):
-        optimizers.made(
-            OptimizerSpec(options={"betas": [2.0, 0.9]}), parabola("adamw")[0].values(), 0.1
-        )
+def test_the_first_step_of_adam_is_as_long_as_the_rate() -> None:
+    for name in ("adamw", "adamw-8bit", "lion", "lion-8bit", "adafactor", "adamw-schedulefree"):
+        parameters = weights(name)
+        before = parameters["down"].detach().clone()
+        optimizer = optimizer_of(name, parameters, weight_decay=0.0)
+        walk(parameters, optimizer, 1, rate=1e-4)
+        step = (parameters["down"] - before).abs().median().item()
+        assert step == pytest.approx(1e-4, rel=0.4), name  # Adafactor's is a product of two means
+
+
+def test_the_state_of_eight_bit_ones_is_in_bytes_and_their_tables_are_kept_once() -> None:
+    parameters = weights("adamw-8bit")
+    optimizer = optimizer_of("adamw-8bit", parameters)
+    walk(parameters, optimizer, 1)
+    tensors, _ = state_of(optimizer, parameters)
+    assert tensors["down/state1"].dtype == tensors["up/state2"].dtype == torch.uint8
+    assert tensors["small/state1"].dtype == torch.float32
+    assert sum("qmap" in key for key in tensors) == 2
+    second, again = resumed("adamw-8bit", parameters, kept(optimizer, parameters))
+    one, other = again.state[second["down"]], again.state[second["up"]]
+    assert one["qmap1"] is other["qmap1"] and one["qmap1"] is not one["qmap2"]
+
+
+def test_bf16_weights_with_kahans_sum_go_where_rounding_alone_would_stand_still() -> None:
+    steps, rate = 200, 1e-4  # a step of 1e-4 is lost on a bf16 weight near 1
+    for kahan, moved in ((True, True), (False, False)):
+        weight = {"down": nn.Parameter(torch.ones(64, 64, dtype=torch.bfloat16))}
+        optimizer = optimizer_of("adamw-bf16", weight, kahan_sum=kahan, weight_decay=0.0)
+        walk(weight, optimizer, steps, rate=rate)
+        assert (weight["down"].float().mean().item() < 0.985) is moved
+
+
+class Odd(torch.optim.Optimizer):
+    """Its state holds whatever a state may hold."""
+
+    def __init__(self, params: Any, lr: float, held: Any = None) -> None:
+        super().__init__(params, {"lr": lr, "held": held, "count": 0})
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            shared = torch.arange(3.0)
+            group["count"] += 1
+            group["clock"] = torch.tensor(7, dtype=torch.int32)
+            loose: Any = self.state
+            loose["k"] = 3
+            for p in group["params"]:
+                whole = torch.arange(6.0)
+                self.state[p] = {
+                    "nested": [{"a": (whole[:3], None), 5: True}, deque([1.5], maxlen=2)],
+                    "views": [whole[:3], whole[3:]],
+                    "turned": torch.arange(6.0).reshape(2, 3).T,
+                    "moment": torch.full_like(p, 1 / 3, dtype=torch.float32),
+                    "step": torch.tensor(3, dtype=torch.int64),
+                    "words": "ok",
+                    "much": float("inf"),
+                    "shared": shared,
+                }
+
+
+def test_whatever_a_state_holds_comes_back_with_type_shape_and_order() -> None:
+    parameters = {n: nn.Parameter(torch.ones(2, dtype=torch.bfloat16)) for n in ("a", "b.c")}
+    optimizer = Odd(parameters.values(), lr=1.0)
+    optimizer.step()
+    again = Odd(parameters.values(), lr=1.0)
+    restore(again, parameters, *kept(optimizer, parameters))
+    state = again.state[parameters["b.c"]]
+    assert state["nested"][0]["a"][0].tolist() == [0, 1, 2] and state["nested"][0]["a"][1] is None
+    assert state["nested"][0][5] is True and type(state["nested"][0]["a"]) is tuple
+    assert state["nested"][1] == deque([1.5]) and state["nested"][1].maxlen == 2
+    assert [one.tolist() for one in state["views"]] == [[0, 1, 2], [3, 4, 5]]
+    assert state["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert state["turned"].stride() == (1, 3)
+    assert state["moment"].dtype == torch.float32 and state["moment"][0].item() == torch.tensor(
+        1 / 3
+    )
+    assert state["step"].dtype == torch.int64 and state["step"].shape == ()
+    assert state["words"] == "ok" and state["much"] == float("inf")
+    assert state["shared"] is again.state[parameters["a"]]["shared"]
+    loose: Any = again.state
+    assert loose["k"] == 3 and again.param_groups[0]["count"] == 1
+    assert again.param_groups[0]["clock"].dtype == torch.int32
+    restored = [
+        id(one) for one in (state["views"][0], optimizer.state[parameters["a"]]["views"][0])
+    ]
+    assert restored[0] != restored[1]
+
+
+def test_what_a_checkpoint_cannot_keep_is_named() -> None:
+    parameters = weights("adamw")
+    optimizer = Odd(parameters.values(), lr=1.0)
+    optimizer.state[parameters["up"]]["held"] = object()
+    with pytest.raises(JobError, match=r"holds a object.*up/held.*cannot keep"):
+        state_of(optimizer, parameters)
+
+
+def test_state_of_other_weights_or_another_release_is_refused() -> None:
+    parameters = weights("adamw")
+    optimizer = optimizer_of("adamw", parameters)
+    walk(parameters, optimizer, 1)
+    tensors, others = state_of(optimizer, parameters)
+    fewer = {"down": parameters["down"]}
+    with pytest.raises(FileError, match="'small' is not trained now"):
+        restore(optimizer_of("adamw", fewer), fewer, tensors, others)
+    with pytest.raises(FileError, match="another release"):
+        restore(optimizer, parameters, tensors, {})
+
+
+def test_what_an_optimizer_found_out_is_put_back_and_the_options_stay_the_jobs() -> None:
+    parameters = weights("prodigy")
+    optimizer = optimizer_of("prodigy", parameters)
+    walk(parameters, optimizer, 60)
+    found = optimizer.param_groups[0]
+    _, again = resumed("prodigy", parameters, kept(optimizer, parameters), weight_decay=0.5)
+    group = again.param_groups[0]
+    assert group["d"] == found["d"] > 1e-5 and group["k"] == 60
+    assert group["weight_decay"] == 0.5
+    assert group["lr"] == 1.0
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_a_look_leaves_no_trace_and_shows_the_average(name: str) -> None:
+    parameters = weights(name)
+    optimizer = optimizer_of(name, parameters)
+    with optimizers.shown(optimizer, parameters):  # before the first step there is no average
+        assert torch.equal(parameters["up"], weights(name)["up"])
+    assert kept(optimizer, parameters)[1]["parameters"] == {}
+    walk(parameters, optimizer, 8)
+    before = {key: one.detach().clone() for key, one in parameters.items()}
+    state = kept(optimizer, parameters)
+    with optimizers.shown(optimizer, parameters):
+        assert not torch.equal(parameters["up"], before["up"])
+    with pytest.raises(KeyboardInterrupt), optimizers.shown(optimizer, parameters):
+        raise KeyboardInterrupt
+    assert all(torch.equal(parameters[key], before[key]) for key in before)
+    assert same(kept(optimizer, parameters), state)
+    walk(parameters, optimizer, 1)  # its mode is the training one again
+
+
+def test_the_average_is_the_mean_of_where_schedule_free_has_been() -> None:
+    parameters = {"down": nn.Parameter(torch.zeros(2, 2))}
+    optimizer = optimizer_of("adamw-schedulefree", parameters, weight_decay=0.0)
+    paths = []
+    for _ in range(4):
+        parameters["down"].grad = torch.ones(2, 2)
+        optimizer.step()
+        paths.append(optimizer.state[parameters["down"]]["z"].clone())
+    with optimizers.shown(optimizer, parameters):
+        torch.testing.assert_close(parameters["down"].detach(), torch.stack(paths).mean(0))
+
+
+def test_others_show_the_weights_as_they_are() -> None:
+    parameters = weights("prodigy")
+    optimizer = optimizer_of("prodigy", parameters)
+    walk(parameters, optimizer, 2)
+    before = parameters["up"].detach().clone()
+    with optimizers.shown(optimizer, parameters):
+        assert torch.equal(parameters["up"], before)
+
+
+@pytest.mark.parametrize(
+    ("written", "row"),
+    [
+        ("AdamW", "adamw"),
+        ("AdamW8bit", "adamw-8bit"),
+        ("adamw_bf16", "adamw-bf16"),
+        ("AdamWScheduleFree", "adamw-schedulefree"),
+        ("RAdamScheduleFree", "radam-schedulefree"),
+        ("Lion8bit", "lion-8bit"),
+        ("Prodigy", "prodigy"),
+        ("CAME", "came"),
+    ],
+)
+def test_names_are_known_as_other_trainers_write_them(written: str, row: str) -> None:
+    assert find(written) == OPTIMIZERS[row]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("adamv", {}, "did you mean 'adamw'"),
+        ("soap", {}, "known: adamw, .*or pytorch_optimizer. and one of its classes"),
+        ("pytorch_optimizer.Came", {}, r"did you mean 'pytorch_optimizer.CAME'"),
+        ("pytorch_optimizer.Lookahead", {}, "no optimizer 'Lookahead' that works alone"),
+        ("pytorch_optimizer.SAM", {}, "no optimizer 'SAM' that works alone"),
+        ("pytorch_optimizer.AliG", {}, "wants the loss computed several times a step"),
+        ("pytorch_optimizer.AdaHessian", {}, "wants a second backward pass"),
+        ("pytorch_optimizer.Conda", {}, "GaLoreProjector.*cannot keep"),
+        ("adamw", {"weight_decy": 0.1}, "did you mean 'weight_decay'"),
+        ("prodigy", {"d_coeff": 2}, "prodigy has no such option; did you mean 'd_coef'"),
+        ("came", {"beta": [0.9]}, "options.beta: came has no such option; did you mean 'betas'"),
+        ("came", {"kwargs": 1}, "options.kwargs: came has no such option"),
+        ("adamw", {"lr": 0.1}, "no such option: it is `training.learning_rate`"),
+        ("adamw", {"maximize": True}, "options.maximize: adamw would raise the loss"),
+        ("lion", {"gradient_release": True}, "lion moves the weights once a step"),
+        ("adamw-8bit", {"is_paged": True}, "keeps its state on the card"),
+        ("adamw", {"betas": [2.0, 0.9]}, "options: adamw refuses: .*beta"),
+        ("adamw", {"betas": 0.9}, "options: adamw refuses"),
+        ("lion", {"betas": [0.9]}, "options: lion refuses: list index out of range"),
+        ("adafactor", {"relative_step": True}, "refuses: .*`relative_step=True`"),
+        ("adamw-schedulefree", {"eps": "tiny"}, "adamw-schedulefree cannot take a step in this"),
+    ],
+)
+def test_what_cannot_be_is_named_with_its_remedy(name: str, options: dict, words: str) -> None:
+    with pytest.raises(JobError, match=words):
+        optimizers.checked(OptimizerSpec(name=name, options=options))
+
+
+@pytest.mark.parametrize("name", (*OPTIMIZERS, *OTHERS))
+def test_every_row_passes_its_own_check(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    optimizers.checked(OptimizerSpec(name=name))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_package_that_is_not_there_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(JobError, match=r'bitsandbytes.*not installed; run `pip install "scumble\['):
+        optimizers.checked(OptimizerSpec(name="lion-8bit"))
+
+
+def test_the_plain_default_is_not_even_made_by_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Any, params: Any, lr: float, eps: float = 0, **_: Any) -> None:
+        raise ValueError("made")
+
+    monkeypatch.setattr(torch.optim.AdamW, "__init__", refuse)
+    optimizers.checked(OptimizerSpec())
+    with pytest.raises(JobError, match="refuses: made"):
+        optimizers.checked(OptimizerSpec(options={"eps": 1e-6}))
+
+
+def advice(name: str, rate: float, kind: str = "constant") -> str:
+    spec = OptimizerSpec(name=name)
+    schedule = ScheduleSpec.model_validate({"kind": kind})
+    plan = TrainingSpec(steps=10, learning_rate=rate, optimizer=spec, schedule=schedule)
+    return " ".join(optimizers.advice(plan))
+
+
+def test_a_rate_that_is_hardly_meant_is_told() -> None:
+    assert advice("adamw", 1e-4) == advice("prodigy", 1.0) == advice("lion", 3e-5) == ""
+    assert "0.0001 is below what prodigy expects (0.1 to 10): it finds" in advice("prodigy", 1e-4)
+    assert "1 is above what adamw expects" in advice("adamw", 1.0)
+    assert "third to a tenth of AdamW's" in advice("Lion8bit", 5e-3)
+    assert "far from the 1 that pytorch_optimizer.DAdaptAdam has" in advice(
+        "pytorch_optimizer.DAdaptAdam", 1e-4
+    )
+    assert advice("pytorch_optimizer.SOAP", 1e-3) == ""
+
+
+def test_an_average_under_a_falling_rate_is_told() -> None:
+    assert advice("adamw-schedulefree", 1e-3) == ""
+    assert "`schedule.kind: cosine` both happen" in advice("AdamWScheduleFree", 1e-3, "cosine")
+    assert "both happen" in advice("pytorch_optimizer.ScheduleFreeAdamW", 1e-3, "rex")
+
+
+def test_one_that_does_not_resume_exactly_is_told() -> None:
+    assert "StableSPAM does not resume exactly" in advice("pytorch_optimizer.StableSPAM", 1e-3)
+
+
+def test_nothing_in_the_source_pickles() -> None:
+    words = ("import pickle", "torch.save(", "torch.load(", "allow_pickle=True")
+    for file in Path("src").rglob("*.py"):
+        assert not any(word in file.read_text() for word in words), file
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "prodigy": {"training__learning_rate": 1.0},
+    "adamw-schedulefree": {"training__schedule": {"warmup_steps": 2}},
+    "adamw-bf16": {"training__schedule": {"kind": "rex"}},
+    "adamw-8bit": {"training__optimizer__options": {"min_8bit_size": 64}},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_resumed_run_is_the_unbroken_one(tmp_path: Path, name: str) -> None:
+    changes = {"training__optimizer__name": name, "saving__every": 2, **KINDS[name]}
+    toys.trained(tmp_path, name="whole", **changes)
+    ended = shutil.ignore_patterns("step-000004", "whole.safetensors")
+    shutil.copytree(tmp_path / "out/whole", tmp_path / "out/broken", ignore=ended)
+    toys.trained(tmp_path, name="broken", **changes)
+    whole, broken = (toys.checkpoint(tmp_path, 4, run) for run in ("whole", "broken"))
+    assert whole.keys() == broken.keys()
+    assert all(whole[key].dtype == broken[key].dtype for key in whole)
+    assert all(torch.equal(whole[key], broken[key]) for key in whole)
+    state, again = (
+        json.loads((tmp_path / f"out/{run}/checkpoints/step-000004/state.json").read_text())
+        for run in ("whole", "broken")
+    )
+    assert state["optimizer"] == again["optimizer"]
+    assert toys.journal(tmp_path, "Resumed", "broken")[0]["step"] == 2
+    delivered = [
+        load_file(tmp_path / f"out/{run}/{run}.safetensors") for run in ("whole", "broken")
+    ]
+    assert all(torch.equal(delivered[0][key], delivered[1][key]) for key in delivered[0])
+
+
+def test_previews_of_a_schedule_free_run_move_nothing(tmp_path: Path) -> None:
+    changes = {"training__optimizer__name": "adamw-schedulefree", "training__learning_rate": 1e-2}
+    seen = {"prompts": ["a bowl"], "every": 2, "width": 32, "height": 32, "steps": 2}
+    toys.trained(tmp_path, name="quiet", **changes)
+    toys.trained(tmp_path, name="seen", **changes, validation=seen)
+    quiet, shown = (toys.checkpoint(tmp_path, 4, run) for run in ("quiet", "seen"))
+    assert all(torch.equal(quiet[key], shown[key]) for key in quiet)
+    assert (tmp_path / "out/seen/samples/step-000004").is_dir()

@@ -142,12 +142,17 @@ def chosen(
 
 
 def attach(
-    model: nn.Module, layers: Mapping[str, nn.Linear], spec: AdapterSpec, *, seed: int
+    model: nn.Module,
+    layers: Mapping[str, nn.Linear],
+    spec: AdapterSpec,
+    *,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
 ) -> Adapters:
-    """Wrap layers with fresh adapters, which change nothing yet."""
+    """Wrap layers with fresh adapters, which change nothing yet; `dtype` of their weights."""
     switch = Switch()
     wrapped = {
-        name: Adapted(layer, LoraBranch.fresh(name, layer, spec, seed=seed), switch)
+        name: Adapted(layer, LoraBranch.fresh(name, layer, spec, seed=seed, dtype=dtype), switch)
         for name, layer in layers.items()
     }
     return _placed(model, wrapped, switch)

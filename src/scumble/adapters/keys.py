@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 HOLE = "{}"
+JOINTS = (".", "_")
+"""What stands between the words of a name: dots in modules, underscores in some files."""
 
 
 @dataclass(frozen=True)
@@ -58,35 +60,47 @@ class Network:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     """What a key of this network begins with in an adapter file, by layout."""
 
-    def by_ours(self, layer: str) -> tuple[Spot, int] | None:
-        """Where one of our layers stands: the spot, and its place among the spot's layers."""
-        for pattern, row, place in self._ours:
+    also: Mapping[str, str] = field(default_factory=dict)
+    """Other beginnings that are read, never written, and who writes them."""
+
+    kohya: Mapping[str, str] = field(default_factory=dict)
+    """What the metadata of a kohya file says of this network."""
+
+    def by_ours(self, layer: str, *, joint: str = ".") -> tuple[Spot, int] | None:
+        """Where one of our layers stands: the spot, and its place among the spot's layers.
+
+        `joint` is what stands where we write a dot.
+        """
+        for pattern, row, place in self._ours[joint]:
             if match := pattern.fullmatch(layer):
                 return Spot(row, match.groups()), place
         return None
 
     def by_theirs(self, layer: str, *, joint: str = ".") -> Spot | None:
         """The spot of an authors' layer; `joint` is what stands where they write a dot."""
-        for pattern, row in self._theirs.setdefault(joint, self._spelt(joint)):
+        for pattern, row in self._theirs[joint]:
             if match := pattern.fullmatch(layer):
                 return Spot(row, match.groups())
         return None
 
     @cached_property
-    def _ours(self) -> list[tuple[re.Pattern[str], Row, int]]:
-        return [(_pattern(one), row, at) for row in self.rows for at, one in enumerate(row.ours)]
+    def _ours(self) -> dict[str, list[tuple[re.Pattern[str], Row, int]]]:
+        places = [(row, at, one) for row in self.rows for at, one in enumerate(row.ours)]
+        return {
+            joint: [(_pattern(one, joint), row, at) for row, at, one in places] for joint in JOINTS
+        }
 
     @cached_property
     def _theirs(self) -> dict[str, list[tuple[re.Pattern[str], Row]]]:
-        return {}
-
-    def _spelt(self, joint: str) -> list[tuple[re.Pattern[str], Row]]:
-        return [(_pattern(row.theirs.replace(".", joint)), row) for row in self.rows]
+        return {
+            joint: [(_pattern(row.theirs, joint), row) for row in self.rows] for joint in JOINTS
+        }
 
 
 Keys = Mapping[str, Network]
 """A family's networks by the name of the part."""
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile(re.escape(template).replace(re.escape(HOLE), r"(\d+)"))
+def _pattern(template: str, joint: str) -> re.Pattern[str]:
+    told = re.escape(template.replace(".", joint))
+    return re.compile(told.replace(re.escape(HOLE), r"(0|[1-9][0-9]*)"))

@@ -28,7 +28,8 @@ class LoraTensors:
 
 
 class LoraBranch(nn.Module):
-    """(alpha / rank) B A x, in float32 weights; B starts at zero.
+    """(alpha / rank) B A x; B starts at zero. Weights in float32, or in bf16 where the optimizer
+    makes up for their rounding; computed in the type of x, or in autocast's.
 
     Dropout sets values of the bottleneck to zero. Its mask is a hash of (seed of the example,
     layer, position), so it is the same when a block is computed again, and any batch split.
@@ -43,13 +44,21 @@ class LoraBranch(nn.Module):
         self.salt = dice.word("dropout", name)
 
     @classmethod
-    def fresh(cls, name: str, base: nn.Linear, spec: LoraSpec, *, seed: int) -> LoraBranch:
+    def fresh(
+        cls,
+        name: str,
+        base: nn.Linear,
+        spec: LoraSpec,
+        *,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> LoraBranch:
         """Down drawn from the seed and the layer's name, up zero."""
         outputs, inputs = base.weight.shape
         shape, device = (spec.rank, inputs), base.weight.device
         draws = torch.rand(shape, generator=dice.generator(seed, "start", name))
-        down = ((2 * draws - 1) / inputs**0.5).to(device)
-        up = torch.zeros(outputs, spec.rank, device=device)
+        down = ((2 * draws - 1) / inputs**0.5).to(device, dtype)
+        up = torch.zeros(outputs, spec.rank, device=device, dtype=dtype)
         scale = (spec.alpha or spec.rank) / spec.rank
         return cls(name, down, up, scale=scale, dropout=spec.dropout)
 
@@ -62,18 +71,23 @@ class LoraBranch(nn.Module):
         return cls(name, down, up, scale=scale, dropout=0.0).requires_grad_(False)
 
     def forward(self, x: Tensor, seeds: Int[Tensor, " batch"] | None = None) -> Tensor:
-        narrow = functional.linear(x, self.down)
+        narrow = functional.linear(x, fitting(self.down, x))
         if seeds is not None and self.dropout > 0:
             narrow = narrow * kept(seeds + self.salt, narrow.shape, self.dropout)
-        return functional.linear(narrow * self.scale, self.up)
+        return functional.linear(narrow * self.scale, fitting(self.up, narrow))
 
     def change(self) -> Float[Tensor, "outputs inputs"]:
         """What is added to the layer's weight."""
-        return self.scale * (self.up @ self.down)
+        return self.scale * (self.up.float() @ self.down.float())
 
     def tensors(self) -> LoraTensors:
         """As files hold it."""
         return LoraTensors(self.down.detach(), self.up.detach(), self.scale * len(self.down))
+
+
+def fitting(weight: Tensor, x: Tensor) -> Tensor:
+    """A weight in the type of x; autocast, where it is on, sees to both itself."""
+    return weight if torch.is_autocast_enabled(x.device.type) else weight.to(x.dtype)
 
 
 def kept(seeds: Int[Tensor, " batch"], shape: torch.Size, rate: float) -> Tensor:

@@ -2,97 +2,160 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from scumble import __version__
-from scumble.adapters import names
-from scumble.adapters.lora import LoraTensors
+from scumble.adapters import foreign, layouts
+from scumble.adapters.keys import Keys
+from scumble.adapters.layouts import ALPHA, Changes
+from scumble.checkpoint import peft_alphas
 from scumble.disk import write_whole
 from scumble.errors import FileError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SUFFIX = ".safetensors"
 
 
-def spelt(tensors: Mapping[str, LoraTensors], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Diffusers layout. The scale goes into `lora_B`, for that layout takes alpha = rank."""
-    spelt = {}
-    for layer, told in tensors.items():
-        up = told.up.float() * (told.alpha / len(told.down))
-        spelt[names.diffusers(layer, names.DOWN)] = told.down.to(dtype).cpu().contiguous()
-        spelt[names.diffusers(layer, names.UP)] = up.to(dtype).cpu().contiguous()
-    return spelt
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What an adapter file says, and what of it could not be read."""
+
+    layout: str
+    """Who spells keys like these; empty when no key is known."""
+
+    changes: Changes
+    metadata: Mapping[str, str]
+    strangers: tuple[str, ...]
+    """Keys that no table knows, and all keys of layers that are no plain LoRA."""
+
+    faults: tuple[str, ...]
+    """What else is wrong, in sentences."""
+
+    stored: tuple[str, ...]
+    """What its matrices are stored in, the most common first."""
+
+    tensors: int
+    """How many it holds."""
+
+    def unread(self) -> str:
+        """All that could not be read, in words; empty when all was."""
+        said = list(self.faults[:3])
+        if len(self.faults) > 3:
+            said.append(f"and {len(self.faults) - 3} more like these")
+        if self.strangers:
+            first = f"first '{self.strangers[0]}'"
+            said.append(f"{len(self.strangers)} of {self.tensors} keys are not known, {first}")
+        if seems := foreign.seems(self.strangers):
+            said.append(f"it seems to be {seems}")
+        if not self.changes and not said:
+            said.append("it holds no adapter")
+        return "; ".join(said)
 
 
 def write(
-    file: Path, tensors: Mapping[str, LoraTensors], *, dtype: str, about: Mapping[str, str]
+    file: Path, changes: Changes, keys: Keys, *, layout: str, dtype: str, about: Mapping[str, str]
 ) -> int:
     """Write the file whole or not at all; return how many tensors it holds.
 
     FileError when a value is not a finite number: such a file is never written.
     """
-    values = spelt(tensors, DTYPES[dtype])
+    more = stamps(changes, keys) if layout == "kohya" else {}
+    return put(
+        file,
+        stored(changes, keys, layout=layout, dtype=dtype),
+        {"scumble.version": __version__, **more, **about},
+    )
+
+
+def put(file: Path, values: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
+    """Write tensors as they are; FileError when one is not finite, and nothing is written."""
     bad = [name for name, value in values.items() if not bool(value.isfinite().all())]
     if bad:
-        problem = f"{len(bad)} tensors are not finite as {dtype}, first {bad[0]}"
+        kind = str(values[bad[0]].dtype).removeprefix("torch.")
+        problem = f"{len(bad)} tensors are not finite as {kind}, first {bad[0]}"
         raise FileError(file, problem, "use `export.dtype: float32`, or a smaller learning rate")
-    metadata = {"format": "pt", "scumble.version": __version__, **about}
-    write_whole(file, save(values, metadata))
+    write_whole(file, save(dict(values), {"format": "pt", **metadata}))
     return len(values)
 
 
-def read(file: Path) -> dict[str, LoraTensors]:
-    """The change of every layer; FileError for a file that is broken or of another layout."""
-    found, _ = _contents(file)
-    foreign = [key for key in found if names.parsed(key) is None]
-    if foreign or not found:
-        problem = f"{len(foreign)} of {len(found)} keys are not in diffusers layout"
-        remedy = "only adapters in diffusers layout are read"
-        if foreign:
-            if all(key.endswith((".down", ".up")) for key in foreign):
-                remedy = "this is the state of a checkpoint; the adapter is NAME.safetensors"
-            problem += f", first '{foreign[0]}': spelt as {names.layout(foreign)} does"
-        raise FileError(file, problem, remedy)
-    layers: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in found.items():
-        layer, ending = names.parsed(key) or ("", "")
-        layers.setdefault(layer, {})[ending] = tensor
-    return {layer: _tensors(file, layer, parts) for layer, parts in layers.items()}
+def stored(changes: Changes, keys: Keys, *, layout: str, dtype: str) -> dict[str, Tensor]:
+    """The tensors of a file, none of them a part of another.
+
+    Alphas are stored like the rest where that keeps them as they are, else in float32.
+    """
+    made: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for key, value in layouts.spelt(changes, layout, keys).items():
+        ready = value.detach().to(DTYPES[dtype]).cpu()
+        if key.endswith(ALPHA) and ready.float() != value:
+            ready = value
+        memory = ready.untyped_storage()
+        whole = ready.is_contiguous() and ready.nbytes == memory.nbytes()
+        own = whole and memory.data_ptr() not in taken
+        made[key] = ready if own else ready.clone(memory_format=torch.contiguous_format)
+        taken.add(made[key].untyped_storage().data_ptr())
+    return made
 
 
-def holds(file: Path, tensors: Mapping[str, LoraTensors], *, dtype: str) -> bool:
-    """Whether a file holds just these tensors, value for value."""
-    found, _ = _contents(file)
-    wanted = spelt(tensors, DTYPES[dtype])
-    return found.keys() == wanted.keys() and all(found[k].equal(wanted[k]) for k in wanted)
+def stamps(changes: Changes, keys: Keys) -> dict[str, str]:
+    """What readers of kohya files look for: the network; its rank and alpha where all agree."""
+    layers = [one for part in changes.values() for one in part.values()]
+    shapes = {(len(one.down), one.alpha) for one in layers}
+    named = {name: value for network in keys.values() for name, value in network.kohya.items()}
+    if len(shapes) != 1:
+        return named
+    ((rank, alpha),) = shapes
+    return {**named, "ss_network_dim": str(rank), "ss_network_alpha": str(alpha)}
 
 
-def _tensors(file: Path, layer: str, parts: Mapping[str, Tensor]) -> LoraTensors:
-    for ending in (names.DOWN, names.UP):
-        if ending not in parts:
-            raise FileError(file, f"'{layer}' has no {ending[1:]}", "the file is not whole")
-    down, up = parts[names.DOWN], parts[names.UP]
-    if down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1]:
-        problem = f"the shapes of '{layer}', {tuple(down.shape)} and {tuple(up.shape)}, do not fit"
-        raise FileError(file, problem, "the file is not a LoRA of linear layers")
-    alpha = float(parts[names.ALPHA]) if names.ALPHA in parts else float(len(down))
-    return LoraTensors(down, up, alpha)
+def read(file: Path, keys: Keys) -> Read:
+    """What the file says, be it ever so odd; FileError only for no whole safetensors file."""
+    found, metadata = contents(file)
+    alphas = peft_alphas.told(found, metadata, file)
+    told = layouts.parsed({**found, **alphas}, keys)
+    kinds = Counter(str(one.dtype) for key, one in found.items() if not key.endswith(ALPHA))
+    return Read(
+        layout=told.layout,
+        changes=told.changes,
+        metadata=metadata,
+        strangers=tuple(key for key in told.strangers if key in found),
+        faults=told.faults,
+        stored=tuple(kind.removeprefix("torch.") for kind, _ in kinds.most_common()),
+        tensors=len(found),
+    )
 
 
-def _contents(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def layers(file: Path, keys: Keys) -> Changes:
+    """The change of every layer; FileError when there is anything that could not be read."""
+    told = read(file, keys)
+    if problem := told.unread():
+        rest = "`scumble adapter convert ... --drop-unknown` writes the rest without it"
+        raise FileError(file, problem, rest if told.changes else "give a LoRA of this model")
+    return told.changes
+
+
+def holds(file: Path, changes: Changes, keys: Keys, *, layout: str, dtype: str) -> bool:
+    """Whether a file holds just these changes, value for value."""
+    found, _ = contents(file)
+    wanted = stored(changes, keys, layout=layout, dtype=dtype)
+    return found.keys() == wanted.keys() and all(
+        found[key].dtype == wanted[key].dtype and found[key].equal(wanted[key]) for key in wanted
+    )
+
+
+def contents(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the metadata; FileError for what is no whole safetensors file."""
     if not file.is_file():
         raise FileError(file, "there is no such file", "give the path of a .safetensors file")
-    if file.suffix != ".safetensors":
+    if file.suffix != SUFFIX:
         remedy = "only .safetensors files are read, for pickles can run any code"
         raise FileError(file, f"a {file.suffix or 'nameless'} file is not read", remedy)
     try:
@@ -102,37 +165,3 @@ def _contents(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, OSError) as error:
         problem = f"this is not a whole safetensors file ({error})"
         raise FileError(file, problem, "fetch or export it again") from None
-
-
-def info(file: Path) -> dict[str, str]:
-    """What there is to know of an adapter file without its model, for people."""
-    found, metadata = _contents(file)
-    layers = read(file)
-    ranks = sorted({len(told.down) for told in layers.values()})
-    norms = [
-        float(
-            (told.alpha / len(told.down)) * torch.linalg.norm(told.up.float() @ told.down.float())
-        )
-        for told in layers.values()
-    ]
-    finite = all(bool(tensor.isfinite().all()) for tensor in found.values())
-    rows = {
-        "file": f"{file} ({file.stat().st_size / 1e6:.2f} MB)",
-        "layout": "diffusers",
-        "layers": str(len(layers)),
-        "rank": ", ".join(map(str, ranks)),
-        "parameters": f"{sum(t.numel() for t in found.values()):,}",
-        "stored as": ", ".join(
-            sorted({str(t.dtype).removeprefix("torch.") for t in found.values()})
-        ),
-        "finite": "yes" if finite else "NO: it holds values that are not finite numbers",
-        "size of the change": f"{math.hypot(*norms):.4g} (largest layer {max(norms):.4g})",
-    }
-    if max(norms) == 0:
-        rows["size of the change"] = "0: this adapter changes nothing"
-    return rows | {key: _short(value) for key, value in sorted(metadata.items())}
-
-
-def _short(value: str) -> str:
-    text = value if len(value) <= 300 else value[:297] + "..."
-    return json.dumps(text)[1:-1]

@@ -25,10 +25,14 @@ FIXED = (
     "adapter.targets",
     "training.optimizer.name",
     "training.optimizer.options.amsgrad",
+    "training.optimizer.options.ams_bound",
+    "training.optimizer.options.beta1",
+    "training.optimizer.options.kahan_sum",
+    "training.optimizer.options.slice_p",
 )
 """What a checkpoint cannot outlive."""
 
-FREE = ("name", "output_dir", "cache", "model.path", "model.parts", "model.revision")
+FREE = ("name", "output_dir", "cache", "model.path", "model.parts", "model.revision", "tracking")
 """Settings that say where, not what; the model is known by its weights."""
 
 Change = tuple[str, Any, Any]
@@ -89,7 +93,7 @@ def refuse_fixed(changed: Sequence[Change], step: int) -> None:
 
 def sentences(changed: Sequence[Change], job: JobSpec) -> tuple[str, ...]:
     """Changes in words; a longer run under a falling schedule is another schedule."""
-    falling = job.training.schedule.kind != "constant"
+    falling = job.training.schedule.falls_by_the_end
     said = []
     for path, then, now in changed:
         more = f" (this moves the {job.training.schedule.kind} schedule)"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from scumble.cli.convert import adapter_convert, adapter_info
+from scumble.cli.verify import verify
 
 adapter = typer.Typer(
     no_args_is_help=True, help="Look into adapter files, prove them, rewrite them."
@@ -17,12 +17,6 @@ def options() -> None:
     """Look into adapter files, prove them, rewrite them."""
 
 
-@adapter.command("info")
-def adapter_info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors file.")],
-) -> None:
-    """Tell what is in an adapter file."""
-    from scumble.checkpoint.export import info
-    from scumble.cli import show
-
-    show.table(list(info(file).items()))
+adapter.command("info")(adapter_info)
+adapter.command("convert")(adapter_convert)
+adapter.command("verify")(verify)

@@ -21,8 +21,9 @@ from scumble.errors import JobError
 from scumble.events import Encoded, Event
 from scumble.families import encoding
 from scumble.families.encoding import Recipes
-from scumble.families.filling import Ahead, Filling, ahead, fill
+from scumble.families.filling import Ahead, Filling, ahead, fill, room
 from scumble.observers.sentences import sentence, size
+from scumble.preflight.fetching import fetched
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 
@@ -74,7 +75,7 @@ def workers(command: tuple[str, ...], processes: int | None, devices: str | None
 
 def opened(job: JobSpec, base: Path) -> Opened:
     """Everything hashed and counted; nothing is encoded yet."""
-    plan = prepared(job, base, weigh=False)
+    plan = fetched(job, base, prepared(job, base, weigh=False), lines(), weigh=False)
     recipes = encoding.recipes(plan.model, plan.place, plan.tokens, plan.job.cache, read=True)
     assert recipes is not None
     return Opened(
@@ -95,7 +96,7 @@ def build(job: JobSpec, base: Path, workers: Workers) -> int:
     with leases.leased(one.plan.cache, one.plan.shelves()):
         for folder in inventory.FOLDERS:
             shards.sweep(one.plan.cache / folder)
-        missing = ahead(one.filling, one.library, one.plan.texts())
+        missing = ahead(one.library, one.plan.texts())
         _announce(one, missing)
         if missing.entries and (workers.count > 1 or workers.devices):
             _together(workers)
@@ -106,10 +107,10 @@ def build(job: JobSpec, base: Path, workers: Workers) -> int:
 def one_part(job: JobSpec, base: Path, part: str) -> None:
     """Be one of several processes: make part `i/n` of what is missing."""
     one = opened(job, base)
-    own = replace(one.filling, part=part_told(part))
+    own = ahead(one.library, one.plan.texts()).part(part_told(part))
     with leases.leased(one.plan.cache, one.plan.shelves()):
         tell = lines()
-        for event in fill(own, one.library, one.plan.texts(), {}):
+        for event in fill(one.filling, one.library, own, {}):
             tell(event)
 
 
@@ -125,13 +126,14 @@ def _announce(one: Opened, missing: Ahead) -> None:
     """What is to come; DiskError when the disk is too small for it."""
     if not missing.entries:
         return
-    counts = {"picture": missing.pictures, "mask": missing.masks, "text": missing.texts}
     told = ", ".join(
-        f"{count:,} {name}" + ("s" if count > 1 else "") for name, count in counts.items() if count
+        f"{count:,} {name}" + ("s" if count > 1 else "")
+        for name, count in missing.counts().items()
+        if count
     )
-    free = shutil.disk_usage(one.plan.cache).free
-    show.line(f"To encode: {told}; {size(missing.bytes)}, of {size(free)} that are free.")
-    fits(missing, one.plan.cache)
+    needed, free = room(one.filling, one.library, missing), shutil.disk_usage(one.plan.cache).free
+    show.line(f"To encode: {told}; {size(needed)}, of {size(free)} that are free.")
+    fits(needed, one.plan.cache)
 
 
 def lines() -> Callable[[Event], None]:
@@ -207,7 +209,7 @@ def _relay(process: subprocess.Popen[str], prefix: str) -> None:
 
 def _looked_again(one: Opened) -> int:
     """Read the columns of all shards anew, and record what made the entries."""
-    left = ahead(one.filling, one.library, one.plan.texts())
+    left = ahead(one.library, one.plan.texts())
     for name, root in one.roots.items():
         told = asked.record(one.library, name, one.recipes.pictures, one.recipes.texts)
         origins.write(origins.at(one.plan.cache, name, root), told)

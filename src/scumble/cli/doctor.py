@@ -11,13 +11,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-OPTIONAL = {
+EXTRAS = {
+    "optimizers": "8-bit, schedule-free, Prodigy and other optimizers",
+    "tensorboard": "curves for TensorBoard",
+    "wandb": "curves for Weights & Biases",
     "peft": "lets diffusers load adapters, for a second opinion on them",
-    "s3fs": "reads pictures from buckets",
-    "datasets": "reads Hugging Face datasets",
-    "pyarrow": "reads Parquet tables",
-    "opencv-python-headless": "edges as references, and masks without a model",
+    "s3": "reads pictures from buckets",
+    "hub": "reads Hugging Face datasets",
+    "tables": "reads Parquet tables",
+    "opencv": "edges as references, and masks without a model",
 }
+"""The extras of the package and what each adds."""
+
 LITTLE_DISK = 20e9  # bytes; a 12-billion model with its encoders and a cache takes more
 
 
@@ -33,7 +38,7 @@ class Finding:
 
 def findings() -> Iterator[Finding]:
     """Everything there is to say; what cannot be looked at is a finding, too."""
-    probes = (python, packages, options, torch_itself, processor, cards, memory, disk)
+    probes = (python, packages, options, hub, torch_itself, processor, cards, memory, disk)
     for probe in probes:
         yield from _probed(probe)
 
@@ -77,19 +82,41 @@ def packages() -> list[Finding]:
 
 
 def options() -> list[Finding]:
-    """The packages that add something."""
-    needs = [text.split(";")[0].strip() for text in metadata.requires("scumble") or []]
-    found: list[Finding] = []
-    for name, use in OPTIONAL.items():
-        version = _version(name)
-        need = next((one for one in needs if re.match(rf"{name}\b", one)), name)
-        if version:
-            found.append(Finding(name=name, words=f"{version} ({use})"))
-        else:
-            install = f'pip install "{need}"'
-            words = f"not installed ({use})"
-            found.append(Finding(name=name, words=words, state="note", remedy=install))
-    return found
+    """The extras, each with its packages and the command for those that are missing."""
+    return [_extra(name, use) for name, use in EXTRAS.items()]
+
+
+def _extra(extra: str, use: str) -> Finding:
+    from packaging.requirements import Requirement
+
+    needs = map(Requirement, metadata.requires("scumble") or [])
+    added = [one for one in needs if one.marker and one.marker.evaluate({"extra": extra})]
+    versions = {one.name: _version(one.name) for one in added}
+    good = {
+        one.name
+        for one in added
+        if (version := versions[one.name]) and one.specifier.contains(version, prereleases=True)
+    }
+    lacking = [name for name in versions if name not in good]
+    there = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    if not lacking:
+        return Finding(name=extra, words=f"{there} ({use})")
+    install = f'pip install "scumble[{extra}]"'
+    words = f"{', '.join(lacking)} not installed or too old ({use})"
+    return Finding(name=extra, words=words, state="note", remedy=install)
+
+
+def hub() -> list[Finding]:
+    """Whether models may be fetched, and where they are kept; nobody is asked anything."""
+    from huggingface_hub import constants, get_token, is_offline_mode
+
+    where = f"models are kept in {constants.HF_HUB_CACHE}"
+    if is_offline_mode():
+        words = f"HF_HUB_OFFLINE is set, so nothing is fetched; {where}"
+        return [Finding(name="models", words=words, state="note", remedy="unset HF_HUB_OFFLINE")]
+    mirror = "" if "huggingface.co" in constants.ENDPOINT else f" from {constants.ENDPOINT}"
+    known = "with your token" if get_token() else "without a token (HF_TOKEN, or `hf auth login`)"
+    return [Finding(name="models", words=f"fetched{mirror} when needed, {known}; {where}")]
 
 
 def torch_itself() -> list[Finding]:

@@ -93,11 +93,17 @@ def _counts(seen: "Survey") -> list[tuple[str, str]]:
         ("steps", _steps(seen.steps, epochs)),
         ("cache", f"{seen.cached_entries:,} entries are there, {seen.missing_entries:,} to make"),
         ("disk", _disk(seen)),
-        (
-            "time",
-            f"roughly {duration(seen.seconds)}" if seen.seconds is not None else "not known yet",
-        ),
+        *((("hub", seen.absent),) if seen.absent else ()),
+        ("time", _time(seen)),
     ]
+
+
+def _time(seen: "Survey") -> str:
+    if seen.seconds is None:
+        return "not known yet"
+    if seen.measured is None:
+        return f"roughly {duration(seen.seconds)}"
+    return f"about {duration(seen.seconds)}, as measured on {seen.measured}"
 
 
 def _steps(steps: int, epochs: float) -> str:

@@ -6,6 +6,7 @@ written stays, whatever ends this; the next start goes on from there.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,13 +34,24 @@ from scumble.families import weights
 from scumble.families.eyes import Eyes, finite
 from scumble.families.family import Entry, Tools
 from scumble.families.fingerprints import fingerprints
-from scumble.families.reader import TEXTS, Reader, readers
+from scumble.families.reader import TEXTS, Dress, Reader, readers
 from scumble.hardware.device import Place
 from scumble.spec.saving import CacheSpec
 
 AREA = 1024 * 1024  # pixels that go through the autoencoder together, at least one picture
 EYES = 2  # threads that open pictures while the autoencoder works
 NAMED = 5  # unreadable pictures that one warning names
+
+WORDS = (
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+"""The files of a tokenizer, sorted; weights may lie beside them."""
 
 Unreadable = tuple[Missing, FileError]
 """A picture that cannot be decoded, and why."""
@@ -92,22 +104,23 @@ def _stands_for(kind: str, parts: Mapping[str, str]) -> bytes:
 
 
 def _files(model: weights.Model, name: str, *, read: bool) -> dict[str, str] | None:
-    """Hashes of everything on disk that decides what a part makes."""
-    part = model.family.parts[name]
-    files = {
-        f"{name} config": [model.folder / part.folder / "config.json"],
-        f"{name} weights": model.files(name),
-    }
-    if part.tokenizer is not None:
-        folder = model.folder / part.tokenizer
-        files[f"{name} tokenizer"] = sorted(file for file in folder.glob("*") if file.is_file())
+    """Hashes of everything that decides what a part makes; None while it cannot be known."""
+    source = model.parts[name]
+    if source.absent:
+        return None
+    files = {f"{name} weights": source.files}
+    if source.tokenizer is not None:
+        words = (source.tokenizer / file for file in WORDS)
+        files[f"{name} tokenizer"] = tuple(file for file in words if file.is_file())
     found = fingerprints([file for group in files.values() for file in group], read=read)
     if found is None:
         return None
-    return {
+    config = json.dumps(source.config, sort_keys=True).encode()
+    hashes = {
         what: cache.hashed(*(found[str(file)].encode() for file in group)).hex()
         for what, group in files.items()
     }
+    return {f"{name} config": cache.hashed(config).hex(), **hashes}
 
 
 def picture_bytes(model: weights.Model, kept: CacheSpec, size: tuple[int, int]) -> int:
@@ -305,10 +318,20 @@ def encode_texts(
 
 
 def read_texts(
-    model: weights.Model, tools: Tools, place: Place, texts: Sequence[str], tokens: int
+    model: weights.Model,
+    tools: Tools,
+    place: Place,
+    texts: Sequence[str],
+    tokens: int,
+    dress: Dress | None = None,
 ) -> Iterator[Entry]:
-    """Each text's entry, in the place's precision; the encoders are gone when this ends."""
+    """Each text's entry, in the place's precision; the encoders are gone when this ends.
+
+    `dress` may put adapters into the encoders before they read.
+    """
     reader = Reader(model, place, tokens, packing.precision("auto", place.dtype), tools)
+    if dress is not None:
+        reader.dress(dress)
     for entry in reader.entries(texts):
         yield {name: one.to(place.device) for name, one in entry.items()}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scumble.adapters.keys import Keys
+from scumble.families.spelling import Cutter, as_they_are
+from scumble.families.tensor_files import Shape
 from scumble.hardware.blocks import Net
 from scumble.objective.process import Latents, Process, Times
 
@@ -65,9 +68,37 @@ class Knobs:
     guidance: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loose:
+    """What a part looks like as a file of its own, or in one that holds the whole model.
+
+    Such files have no config.json: shapes decide, and what shapes cannot tell is as published.
+    """
+
+    called: str
+    """What it is, with its article: a T5 text encoder."""
+
+    example: str
+    """A file of that kind that many have."""
+
+    signs: tuple[str, ...]
+    """Names by which it is known, one for each way of spelling it."""
+
+    within: tuple[str, ...]
+    """What its names may begin with; an empty beginning is a file of its own."""
+
+    published: Config
+    """The settings of the published config.json that its shapes do not tell, or that stand in
+    while the file is not on this machine."""
+
+    sizes: Callable[[Mapping[str, Shape]], Config]
+    """What the shapes of its tensors tell, under our names; KeyError names a tensor that is
+    missing, ValueError says what cannot be."""
+
+
 @dataclass(frozen=True)
 class Part:
-    """One of a model's networks and where a diffusers folder keeps it."""
+    """One of a model's networks, and how it lies on disk."""
 
     folder: str
     weights: str
@@ -80,7 +111,51 @@ class Part:
     """Whether it reads as many tokens as the job says, and not a number of its own."""
 
     aliases: tuple[tuple[str, str], ...] = ()
-    """Beginnings of keys as files spell them, and as the module does."""
+    """Beginnings of keys as some files spell them, and as the others do."""
+
+    loose: Loose = field(kw_only=True)
+    tokenized: Callable[[Path], Any] | None = field(default=None, kw_only=True)
+    """Its tokenizer, from a folder."""
+
+    nested: str | None = field(default=None, kw_only=True)
+    """The setting under which a config.json of more than this part keeps those of this part."""
+
+    cuts: Cutter = field(default=as_they_are, kw_only=True)
+    """What the tensors of its files become, whoever spelt them."""
+
+    idle: tuple[str, ...] = field(default=(), kw_only=True)
+    """Tensors that its files may hold and that nothing here needs; `*` stands for anything."""
+
+    ties: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
+    """Names of one and the same tensor; the first is the one that is kept."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A setting of a part's config without which it is not this flavour."""
+
+    part: str
+    setting: str
+    value: object
+    unsaid: object
+    """What it is where the config does not say."""
+
+    otherwise: Mapping[object, str]
+    """What a part with another value is, as the end of a sentence about it."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one part gives is as wide as what the denoiser takes."""
+
+    part: str
+    gives: str
+    """Setting of its config."""
+
+    takes: str
+    """Setting of the denoiser's config."""
+
+    times: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +177,8 @@ class Family:
     text_fields: Mapping[str, Callable[[Mapping[str, Config], int], tuple[int, ...]]]
     """Fields of a text entry and their shapes, from the parts' configs and the text's length."""
 
+    needs: tuple[Need, ...]
+    fits: tuple[Fit, ...]
     guidance_embedded: bool
     references: int = 0
     """How many pictures an example may show along."""

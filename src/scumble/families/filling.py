@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from scumble.data import mask_cache, packing
@@ -28,62 +28,83 @@ class Filling:
     place: Place
     tokens: int
     kept: CacheSpec
-    part: tuple[int, int] = (0, 1)
-    """This process makes part i of n of what is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ahead:
     """What is still to be made."""
 
-    pictures: int
-    masks: int
-    texts: int
-    bytes: int
-    """What it will take of the disk."""
+    pictures: Mapping[str, Sequence[Missing]]
+    """By set."""
+
+    masks: Sequence[mask_cache.Wanted]
+    texts: Sequence[tuple[bytes, str]]
+    """Keys and texts."""
+
+    def counts(self) -> dict[str, int]:
+        """How many of each kind, by its name in the singular."""
+        pictures = sum(map(len, self.pictures.values()))
+        return {"picture": pictures, "mask": len(self.masks), "text": len(self.texts)}
 
     @property
     def entries(self) -> int:
         """All of them."""
-        return self.pictures + self.masks + self.texts
+        return sum(self.counts().values())
+
+    def part(self, part: tuple[int, int]) -> Ahead:
+        """What falls to process i of n."""
+        own = {
+            name: [one for one in missing if part_of(one.key, part)]
+            for name, missing in self.pictures.items()
+        }
+        masks = [one for one in self.masks if part_of(one.key, part)]
+        texts = [row for row in self.texts if part_of(row[0], part)]
+        return Ahead(pictures=own, masks=masks, texts=texts)
 
 
-def ahead(filling: Filling, library: Library, texts: Sequence[str]) -> Ahead:
-    """What is missing, and its size, known from its shapes; pictures that were never hashed count
-    as missing nothing."""
+def ahead(library: Library, texts: Sequence[str]) -> Ahead:
+    """What is missing; pictures that were never hashed count as missing nothing."""
+    return Ahead(
+        pictures=library.missing_pictures(),
+        masks=library.missing_masks(),
+        texts=library.missing_texts(texts),
+    )
+
+
+def room(filling: Filling, library: Library, missing: Ahead) -> int:
+    """Bytes of the disk that what is missing will take, known from its shapes."""
     model, kept = filling.model, filling.kept
-    pictures = [one for group in library.missing_pictures().values() for one in group]
-    masks = library.missing_masks()
-    lacking = len(library.missing_texts(texts))
-    cells = [math.prod(one.look.view.frame.size) // library.cell**2 for one in masks]
+    pictures = [one for group in missing.pictures.values() for one in group]
+    cells = [math.prod(one.look.view.frame.size) // library.cell**2 for one in missing.masks]
     total = sum(encoding.picture_bytes(model, kept, one.view.frame.size) for one in pictures)
     total += sum(packing.entry_bytes({"mask": (count,)}, "fp32") for count in cells)
-    total += lacking * encoding.text_bytes(model, filling.place, filling.tokens, kept)
-    return Ahead(pictures=len(pictures), masks=len(masks), texts=lacking, bytes=total)
+    each = encoding.text_bytes(model, filling.place, filling.tokens, kept)
+    return total + len(missing.texts) * each
 
 
 def fill(
     filling: Filling,
     library: Library,
-    texts: Sequence[str],
+    missing: Ahead,
     bad: dict[str, list[Unreadable]] | None = None,
 ) -> Iterator[Encoded | Warned]:
-    """Make this part of what is missing: texts, masks, then the pictures of one set after another.
+    """Make what is missing: texts, masks, then the pictures of one set after another.
 
     Pictures that cannot be decoded stop nothing. At the end, those of sets with `skip_bad` are told
     and put into `bad` by set, to be left out for good; the others are raised as one ExceptionGroup,
     and so are those for which a disk or a network is to blame.
     """
-    model, place, kept, part = filling.model, filling.place, filling.kept, filling.part
-    some = [row for row in library.missing_texts(texts) if part_of(row[0], part)]
     yield from encoding.encode_texts(
-        model, place, library.texts, some, filling.tokens, kept.text_dtype
+        filling.model,
+        filling.place,
+        library.texts,
+        missing.texts,
+        filling.tokens,
+        filling.kept.text_dtype,
     )
-    masks = [one for one in library.missing_masks() if part_of(one.key, part)]
-    yield from fill_masks(library, masks, {} if bad is None else bad)
+    yield from fill_masks(library, missing.masks, {} if bad is None else bad)
     refused: list[ScumbleError] = []
-    for name, missing in library.missing_pictures().items():
-        own = [one for one in missing if part_of(one.key, part)]
+    for name, own in missing.pictures.items():
         unread: list[Unreadable] = []
         yield from _pictures(filling, library, name, own, unread)
         skipped = []

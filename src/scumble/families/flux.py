@@ -19,9 +19,9 @@ from scumble.families.family import (
     Config,
     Entry,
     Family,
+    Fit,
     Knobs,
     Modules,
-    Part,
     Pixels,
     Prompt,
     Scene,
@@ -29,6 +29,7 @@ from scumble.families.family import (
     Tools,
     stacked,
 )
+from scumble.families.flux_files import GUIDED, NEEDS, PARTS, UNGUIDED
 from scumble.families.flux_keys import KEYS
 from scumble.families.flux_network import FluxConfig, FluxTransformer, Grid, joined
 from scumble.hardware.blocks import Net
@@ -56,12 +57,6 @@ FEED_FORWARD = (
     "proj_mlp",
     "single_transformer_blocks.*.proj_out",
 )
-PARTS = {
-    "denoiser": Part("transformer", "diffusion_pytorch_model"),
-    "autoencoder": Part("vae", "diffusion_pytorch_model"),
-    "clip": Part("text_encoder", "model", "tokenizer", aliases=(("text_model.", ""),)),
-    "t5": Part("text_encoder_2", "model", "tokenizer_2", text_is_measured=True),
-}
 
 
 def pack(latents: Latents) -> Float[Tensor, "batch tokens features"]:
@@ -186,6 +181,12 @@ FLUX_DEV = Family(
     latent_channels=16,
     text_tokens=512,
     text_fields={"text": _text_shape, "summary": _summary_shape},
+    needs=(GUIDED, *NEEDS),
+    fits=(
+        Fit("clip", "hidden_size", "pooled_projection_dim"),
+        Fit("t5", "d_model", "joint_attention_dim"),
+        Fit("autoencoder", "latent_channels", "in_channels", times=PATCH**2),
+    ),
     guidance_embedded=True,
     preview_steps=28,
     preview_guidance=3.5,
@@ -206,6 +207,7 @@ FLUX_SCHNELL = replace(
     flavour="schnell",
     process=RectifiedFlow(),
     text_tokens=256,
+    needs=(UNGUIDED, *NEEDS),
     guidance_embedded=False,
     preview_steps=4,
     preview_guidance=0.0,

@@ -58,6 +58,15 @@ TRANSFORMER = Network(
         "kohya": "lora_unet_",
         "comfy": "diffusion_model.",
     },
+    also={
+        "base_model.model.": "peft",
+        "base_model.model.transformer.": "peft",
+        "lora_transformer_": "OneTrainer",
+        "lycoris_": "LyCORIS",
+        "model.diffusion_model.": "comfy",
+        "": "bare names",
+    },
+    kohya={"ss_network_module": "networks.lora_flux", "ss_base_model_version": "flux1"},
 )
 
 
@@ -76,6 +85,7 @@ CLIP = Network(
         "kohya": "lora_te1_",
         "comfy": "text_encoders.clip_l.transformer.",
     },
+    also={"text_encoders.clip_l.": "comfy", "lora_te_": "kohya"},
 )
 
 T5_BLOCK = "encoder.block.{}"
@@ -89,6 +99,7 @@ T5 = Network(
         "kohya": "lora_te3_",
         "comfy": "text_encoders.t5xxl.transformer.",
     },
+    also={"text_encoders.t5xxl.": "comfy", "lora_te2_": "OneTrainer"},
 )
 
 KEYS = {"denoiser": TRANSFORMER, "clip": CLIP, "t5": T5}

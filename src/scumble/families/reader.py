@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from scumble.data import packing
 from scumble.errors import JobError
@@ -15,6 +16,9 @@ from scumble.families.family import Entry, Prompt, Tools
 from scumble.hardware.device import Place
 
 TEXTS = 8  # texts that go through an encoder together
+
+Dress = Callable[[str, nn.Module], None]
+"""Changes an encoder, given its part's name, before it reads."""
 
 
 class Reader:
@@ -41,6 +45,11 @@ class Reader:
         self._device = place.device
         self._count = TEXTS
         self._notes: list[str] = []
+
+    def dress(self, dress: Dress) -> None:
+        """Let every encoder be changed before it reads."""
+        for name, module in self._modules.items():
+            dress(name, module)
 
     def read(self, texts: Sequence[str]) -> list[Entry]:
         """What the cache would give back for these texts, computed with as the device does.

@@ -1,242 +1,168 @@
-"""Find a model's parts on disk and load them, one tensor at a time, from safetensors only."""
+"""A model's parts, found wherever a job says they are, and loaded one tensor at a time.
+
+Host memory never holds more than the tensors of the part and one of the file's: no map, no copy of
+the whole, pieces of fused layers read by themselves. Safetensors only; see `tensor_files`.
+"""
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from scumble.errors import FileError, JobError
-from scumble.families.builtin import BUILTIN, materialised
-from scumble.families.family import Config, Family, Part
+from scumble.errors import FileError
+from scumble.families import finding
+from scumble.families.family import Config, Family
+from scumble.families.finding import Search, located
+from scumble.families.readings import Reading, canonical, readings
+from scumble.families.recognising import by_names
+from scumble.families.sources import Source
+from scumble.families.tensor_files import Shape, header
 from scumble.spec.model import ModelSpec
 
-IDLE = "position_ids"  # old CLIP files hold these; they are counted, not learnt
-VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+__all__ = ["Model", "Source", "compared", "loaded", "located", "opened", "skeleton", "tools"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model's folder and what its parts' config.json files say."""
+    """A family's model and where its parts lie."""
 
     family: Family
-    folder: Path
-    configs: Mapping[str, Config]
+    parts: Mapping[str, Source]
 
-    def files(self, part: str) -> list[Path]:
-        """The weights files of a part, in the order of their names."""
-        return weights_files(self.folder / self.family.parts[part].folder, self.family.parts[part])
+    @cached_property
+    def configs(self) -> Mapping[str, Config]:
+        """What each part's config.json says, or its shapes tell."""
+        return {name: source.config for name, source in self.parts.items()}
 
+    def files(self, part: str) -> tuple[Path, ...]:
+        """The weights files of a part; none while they are still on the hub."""
+        return self.parts[part].files
 
-def located(path: str, base: Path) -> Path:
-    """The folder that `model.path` means; builtin models are made on the spot when missing."""
-    if path.startswith("builtin:"):
-        name = path.removeprefix("builtin:")
-        if name not in BUILTIN:
-            near = get_close_matches(name, BUILTIN, n=1)
-            remedy = (
-                f"did you mean 'builtin:{near[0]}'?" if near else f"known: {', '.join(BUILTIN)}"
-            )
-            raise JobError("model.path", f"there is no builtin model '{name}'", remedy)
-        return materialised(name)
-    folder = (base / Path(path).expanduser()).resolve()
-    if folder.is_file() and folder.suffix in {pattern[1:] for pattern in PICKLES}:
-        raise _pickled(folder)
-    if not folder.is_dir():
-        remedy = "give the path of a diffusers folder (with model_index.json), or builtin:tiny-flux"
-        raise FileError("model.path", f"there is no folder {folder}", remedy)
-    return folder
+    @property
+    def absent(self) -> int:
+        """Bytes that are still on the hub."""
+        return sum(source.absent for source in self.parts.values())
 
 
-def opened(family: Family, wanted: ModelSpec, base: Path) -> Model:
-    """The model of a job: configs read, files found and their headers whole; no weight is read."""
-    assert wanted.path is not None
-    folder = located(wanted.path, base)
-    problems, configs = [], {}
-    for name, part in family.parts.items():
-        try:
-            configs[name] = _config(folder / part.folder)
-            for file in weights_files(folder / part.folder, part):
-                _header(file)
-            _has_tokenizer(folder, part)
-        except FileError as problem:
-            problems.append(problem)
-    if problems:
-        raise ExceptionGroup("the model is not complete", problems)
-    return Model(family, folder, configs)
+def opened(family: Family, wanted: ModelSpec, base: Path, *, fetch: bool = True) -> Model:
+    """The model of a job: configs read, files found and their headers whole; no weight is read.
 
-
-def _json(file: Path) -> dict[str, Any]:
-    """A JSON object, or a FileError."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if type(found) is dict:
-            return found
-        problem = "it holds no settings"
-    except FileNotFoundError:
-        remedy = "model.path must be a whole diffusers folder; fetch what is missing"
-        raise FileError(file, "this file is missing", remedy) from None
-    except (OSError, ValueError) as error:
-        problem = str(error)
-    raise FileError(file, f"this is not what it should be ({problem})", "fetch it again")
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    return _json(folder / "config.json")
-
-
-def _has_tokenizer(folder: Path, part: Part) -> None:
-    """A tokenizer's folder without its words would load as one that knows no word."""
-    if part.tokenizer is not None:
-        place = folder / part.tokenizer
-        if not any((place / name).is_file() for name in VOCABULARIES):
-            remedy = "model.path must be a whole diffusers folder; fetch what is missing"
-            raise FileError(place, f"there is none of {', '.join(VOCABULARIES)}", remedy)
-
-
-def _header(file: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a file, whose length is what its header says."""
-    try:
-        with safe_open(file, "pt") as tensors:
-            names = tensors.keys()
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
-    except (SafetensorError, OSError) as error:
-        problem = f"this is not a whole safetensors file ({error})"
-        raise FileError(file, problem, "fetch it again") from None
+    Without `fetch`, weights that are on the hub alone are told, not fetched. An ExceptionGroup
+    tells everything that is missing, and parts that do not go together.
+    """
+    return Model(family, finding.found(Search(family, wanted, base, fetch)))
 
 
 def skeleton(model: Model, part: str) -> nn.Module:
-    """One part without weights; FileError when its config.json does not describe one."""
+    """One part without weights; FileError when its config does not describe one."""
     try:
         return model.family.skeleton(part, model.configs[part])
     except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
-        file = model.folder / model.family.parts[part].folder / "config.json"
-        raise FileError(file, f"no {part} can be made of it ({error})", "fetch it again") from None
+        problem = f"no {part} can be made of its config.json ({error})"
+        raise FileError(model.parts[part].told, problem, "fetch it again") from None
 
 
 def compared(model: Model, part: str, module: nn.Module) -> None:
-    """FileError when the files of a part hold other tensors than its skeleton wants."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found: set[str] = set()
-    for file in model.files(part):
-        for spelt, shape in _header(file).items():
-            name = _ours(spelt, model.family.parts[part].aliases, wanted.keys())
-            if name is not None:
-                _fits(file, name, shape, wanted)
-                found.add(name)
-    _complete(model, part, wanted.keys(), found)
+    """FileError when the files of a part hold other tensors than its skeleton wants.
 
-
-def weights_files(folder: Path, part: Part) -> list[Path]:
-    """The safetensors files of a part: one, or the shards that its index names."""
-    single = folder / f"{part.weights}.safetensors"
-    index = folder / f"{part.weights}.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        names = sorted(set(_json(index).get("weight_map", {}).values()))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            problem = f"{len(missing)} of {len(names)} files are missing, first {missing[0]}"
-            raise FileError(folder, problem, "fetch them again")
-        return [folder / name for name in names]
-    pickles = [file for pattern in PICKLES for file in sorted(folder.glob(pattern))]
-    if pickles:
-        raise _pickled(pickles[0])
-    raise FileError(single, "this file is missing", "model.path must be a whole diffusers folder")
-
-
-def _pickled(file: Path) -> FileError:
-    remedy = "use the .safetensors files of the same model"
-    return FileError(file, "pickled weights can run any code and are refused", remedy)
+    Nothing is said of files that are still on the hub.
+    """
+    if not model.parts[part].absent:
+        _matched(model, part, module)
 
 
 def loaded(model: Model, part: str, *, dtype: torch.dtype, device: torch.device) -> nn.Module:
     """One part with its weights, frozen, in evaluation mode; read one tensor after another."""
+    assert not model.parts[part].absent, "fetched before it is loaded"
     module = skeleton(model, part)
-    aliases = model.family.parts[part].aliases
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found: dict[str, Tensor] = {}
-    for file in model.files(part):
-        for spelt, tensor in _tensors(file):
-            name = _ours(spelt, aliases, wanted.keys())
-            if name is not None:
-                _fits(file, name, tuple(tensor.shape), wanted)
-                found[name] = tensor.to(device=device, dtype=dtype)
-    _tie(module, found)
-    _complete(model, part, wanted.keys(), found.keys())
+    wanted, found = _wanted(model, part, module), {}
+    for name, tensor in _tensors(_matched(model, part, module), dtype, device):
+        for spelt, shape in wanted[name].items():
+            found[spelt] = tensor.reshape(shape)
     module.load_state_dict(found, assign=True)
     return module.to(device).requires_grad_(False).eval()
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
-    try:
-        with safe_open(file, "pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                yield name, tensors.get_tensor(name)
-    except (SafetensorError, OSError) as error:
-        problem = f"this is not a whole safetensors file ({error})"
-        raise FileError(file, problem, "fetch it again") from None
+def _tensors(
+    wanted: Mapping[str, Reading], dtype: torch.dtype, device: torch.device
+) -> Iterator[tuple[str, Tensor]]:
+    """One after the other, in the order in which they lie on the disk."""
+    by_file: dict[Path, list[str]] = defaultdict(list)
+    for name in sorted(wanted, key=lambda name: (wanted[name].start, name)):
+        by_file[wanted[name].spot.file].append(name)
+    for file, names in by_file.items():
+        with file.open("rb", buffering=0) as stream:
+            for name in names:
+                yield name, wanted[name].read(stream, dtype=dtype, device=device)
 
 
-def _ours(spelt: str, aliases: tuple[tuple[str, str], ...], wanted: Collection[str]) -> str | None:
-    """A file's key as the module spells it; None for what is counted, not learnt."""
-    if spelt.endswith(IDLE):
-        return None
-    for theirs, ours in aliases:
-        if spelt.startswith(theirs) and spelt not in wanted:
-            return ours + spelt.removeprefix(theirs)
-    return spelt
+def _wanted(model: Model, part: str, module: nn.Module) -> dict[str, dict[str, Shape]]:
+    """The module's tensors by their one name, each with all its spellings and their shapes."""
+    names: dict[str, dict[str, Shape]] = defaultdict(dict)
+    for name, tensor in module.state_dict().items():
+        names[canonical(model.family.parts[part], name)][name] = tuple(tensor.shape)
+    return names
 
 
-def _fits(
-    file: Path, name: str, shape: tuple[int, ...], wanted: Mapping[str, tuple[int, ...]]
-) -> None:
+def _matched(model: Model, part: str, module: nn.Module) -> Mapping[str, Reading]:
+    """How each tensor of the module is read; FileError when files and module do not agree."""
+    source = model.parts[part]
+    there = readings(model.family.parts[part], source.files, source.prefix)
+    wanted = _wanted(model, part, module)
+    if len(wanted.keys() & there.keys()) * 2 < len(wanted):
+        raise _foreign(model, part)
+    for name, reading in there.items():
+        _fits(name, reading, wanted)
+    _complete(source, wanted.keys(), there.keys())
+    return there
+
+
+def _foreign(model: Model, part: str) -> FileError:
+    source, loose = model.parts[part], model.family.parts[part].loose
+    names = [name for file in source.files for name in header(file)]
+    problem = f"it seems to be {by_names(names)}, and holds little of {loose.called} of this size"
+    return FileError(source.files[0], problem, "is this the model that the job names?")
+
+
+def _fits(name: str, reading: Reading, wanted: Mapping[str, Mapping[str, Shape]]) -> None:
+    """FileError for a tensor that the module has not, or has in another shape.
+
+    A convolution over one pixel is a linear layer.
+    """
+    file, key = reading.spot.file, reading.key
     if name not in wanted:
-        problem = f"the model of its config.json has no tensor '{name}'"
+        problem = f"the model of its config has no tensor '{key}'"
         raise FileError(file, problem, "is this the model that the job names?")
-    if shape != wanted[name]:
-        problem = f"{name} has the shape {shape}, expected {wanted[name]}"
+    shape = next(iter(wanted[name].values()))
+    if reading.shape not in {shape, (*shape, 1, 1)}:
+        problem = f"{key} has the shape {reading.shape}, expected {shape}"
         raise FileError(file, problem, "its config.json belongs to another model")
 
 
-def _complete(model: Model, part: str, wanted: Collection[str], found: Collection[str]) -> None:
+def _complete(source: Source, wanted: Collection[str], found: Collection[str]) -> None:
     missing = sorted(set(wanted) - set(found))
     if missing:
-        folder = model.folder / model.family.parts[part].folder
         problem = f"{len(missing)} of {len(wanted)} tensors are missing, first {missing[0]}"
-        raise FileError(folder, problem, "is this the model that the job names?")
-
-
-def _tie(module: nn.Module, found: dict[str, Tensor]) -> None:
-    """T5 files hold the shared embedding once, under either of its names."""
-    names = ("shared.weight", "encoder.embed_tokens.weight")
-    ties = [name for name in names if name in module.state_dict()]
-    there = [name for name in ties if name in found]
-    for name in ties if there else ():
-        found[name] = found[there[0]]
+        raise FileError(source.told, problem, "is this the model that the job names?")
 
 
 def tools(model: Model) -> dict[str, Any]:
-    """The tokenizers, by the part they belong to."""
-    from transformers import CLIPTokenizer, T5Tokenizer
-
-    kinds = {"clip": CLIPTokenizer, "t5": T5Tokenizer}
+    """The tokenizers, by the part they belong to; FileError for one of another vocabulary."""
     made = {}
     for name, part in model.family.parts.items():
-        if part.tokenizer is not None:
-            folder = model.folder / part.tokenizer
-            made[name] = kinds[name].from_pretrained(folder)
-            words, rows = len(made[name]), int(model.configs[name]["vocab_size"])
-            if not rows / 2 < words <= rows:
-                problem = f"it knows {words} pieces of text, the encoder {rows}"
-                raise FileError(folder, problem, "fetch the tokenizer of this model again")
+        folder = model.parts[name].tokenizer
+        if folder is None or part.tokenized is None:
+            continue
+        made[name] = part.tokenized(folder)
+        words, rows = len(made[name]), int(model.configs[name]["vocab_size"])
+        if not rows / 2 < words <= rows:
+            problem = f"it knows {words} pieces of text, the encoder {rows}"
+            raise FileError(folder, problem, "fetch the tokenizer of this model again")
     return made

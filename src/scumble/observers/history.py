@@ -8,6 +8,9 @@ from typing import Any
 
 from scumble.observers import journal
 
+BEFORE = ("Scanned", "Fetched", "Encoded", "Resumed")
+"""Events of a session that is not yet training."""
+
 SILENT_SECONDS = 600.0
 SILENT_STEPS = 20
 """A run not heard of for this long, and for the time of this many steps, is taken for dead."""
@@ -45,7 +48,7 @@ class History:
             if record["event"] == "Started":
                 begin = now
                 seconds.append(0.0)
-            elif begin is not None and record["event"] not in ("Scanned", "Encoded", "Resumed"):
+            elif begin is not None and record["event"] not in BEFORE:
                 seconds[-1] = max(0.0, (now - begin).total_seconds())
         return seconds
 
@@ -72,6 +75,19 @@ class History:
         silence = (datetime.now(UTC) - heard).total_seconds()
         patience = max(SILENT_SECONDS, SILENT_STEPS * self.seconds_per_step())
         return "interrupted" if silence > patience else "running"
+
+    def proofs(self) -> dict[str, dict[str, Any]]:
+        """The newest proof of each delivered file, none that is older than the file."""
+        found: dict[str, dict[str, Any]] = {}
+        for record in self.records:
+            match record:
+                case {"event": "Exported", "file": str(file)}:
+                    found.pop(file, None)
+                case {"event": "Proven", "file": str(file)}:
+                    found[file] = record
+                case _:
+                    pass
+        return found
 
     def funnels(self) -> dict[str, dict[str, int]]:
         """The newest scan of each data set."""

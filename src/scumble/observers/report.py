@@ -10,10 +10,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from scumble.events import Event, Exported, Finished, Previewed, Saved, Stopped
+from scumble.events import Event, Exported, Failed, Finished, Previewed, Proven, Saved, Stopped
 from scumble.observers import charts, sentences
 from scumble.observers.history import History, history
 from scumble.observers.pictures import Preview, previews, thumbnail
+from scumble.observers.proof import proof
 from scumble.observers.stylesheet import CSS
 
 FILE = "report.html"
@@ -28,6 +29,7 @@ STATES = {
     "running": "Running when this page was written.",
     "finished": "All steps are taken.",
     "stopped": "Its state is saved; the same command goes on from there.",
+    "failed": "What is saved and cached is whole; the terminal told what to put right.",
     "interrupted": "It ended without a word; the same command goes on from the last checkpoint.",
     "empty": "Nothing has been written in this folder yet.",
 }
@@ -46,7 +48,9 @@ class Report:
                 write(self._folder, state="finished")
             case Stopped():
                 write(self._folder, state="stopped")
-            case Previewed() | Saved() | Exported():
+            case Failed():
+                write(self._folder, state="failed")
+            case Previewed() | Saved() | Exported() | Proven():
                 write(self._folder)
             case _:
                 pass
@@ -69,6 +73,7 @@ def page(folder: Path, *, state: str | None = None) -> str:
         _learning(past),
         _pictures(folder),
         _deliverable(folder, past),
+        _proof(folder, past),
         _data(past),
         _settings(folder),
     )
@@ -211,6 +216,11 @@ def _deliverable(folder: Path, past: History) -> str:
         return ""
     head = "<tr><th>File</th><th>Layout</th><th>Tensors</th><th>Size</th></tr>"
     return _section("Deliverable", f"<table>{head}{''.join(rows)}</table>")
+
+
+def _proof(folder: Path, past: History) -> str:
+    body = proof(folder, past)
+    return _section("Proof", body) if body else ""
 
 
 def _row(cells: Iterable[str]) -> str:

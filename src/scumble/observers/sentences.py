@@ -5,8 +5,10 @@ from scumble.events import (
     Event,
     Exported,
     Failed,
+    Fetched,
     Finished,
     Previewed,
+    Proven,
     Resumed,
     Saved,
     Scanned,
@@ -71,12 +73,23 @@ def _of_data(event: Event) -> str:
         case Scanned():
             stages = ", ".join(f"{count:,} {stage}" for stage, count in event.funnel.items())
             return f"Scanned {event.dataset}: {stages or 'nothing found'}."
+        case Fetched():
+            return _fetching(event)
         case Encoded():
             return _caching(event)
         case Warned():
             return f"Warning: {event.text}"
         case _:
             return ""
+
+
+def _fetching(event: Fetched) -> str:
+    names = ", ".join(event.repositories)
+    if event.bytes >= event.total:
+        return f"Fetched {size(event.total)} of {names} in {duration(event.seconds)}."
+    rate = event.bytes / event.seconds if event.seconds > 0 else 0.0
+    left = f", about {duration((event.total - event.bytes) / rate)} left" if rate else ""
+    return f"Fetching {names}: {size(event.bytes)} of {size(event.total)}{left}."
 
 
 def _caching(event: Encoded) -> str:
@@ -121,8 +134,9 @@ def _of_files(event: Event) -> str:
     match event:
         case Saved():
             gone = f"; removed {', '.join(event.removed)}" if event.removed else ""
+            more = f"; {event.remark}" if event.remark else ""
             spent = duration(event.seconds)
-            return f"Saved step {event.step:,} in {spent}: {event.folder.name}{gone}."
+            return f"Saved step {event.step:,} in {spent}: {event.folder.name}{gone}{more}."
         case Previewed():
             pictures = _plural(len(event.pictures), "preview")
             where = f": {event.pictures[0].parent.name}" if event.pictures else ""
@@ -132,6 +146,8 @@ def _of_files(event: Event) -> str:
                 f"Exported {event.file} ({event.layout} layout, {_plural(event.tensors, 'tensor')},"
                 f" {size(event.bytes)})."
             )
+        case Proven():
+            return _of_proof(event)
         case Stopped():
             return f"Stopped by {event.signal} after step {event.step:,}; its state is saved."
         case Failed():
@@ -140,3 +156,16 @@ def _of_files(event: Event) -> str:
             return f"Finished step {event.step:,} in {duration(event.seconds)}."
         case _:
             return ""
+
+
+def _of_proof(event: Proven) -> str:
+    """How a file fared, and what nobody could look at."""
+    if event.failed:
+        what = "; ".join(f"{one.name}: {one.text}" for one in event.failed)
+        return f"NOT proven: {event.file.name}: {what}."
+    passed = [one for one in event.verdicts if one.state in ("ok", "remark")]
+    unknown = [one.name for one in event.verdicts if one.state == "unknown"]
+    who = "a fresh process" if event.fresh_process else "this process"
+    more = f", not known: {', '.join(unknown)}" if unknown else ""
+    spent = duration(event.seconds)
+    return f"Proven: {event.file.name} by {who}, {_plural(len(passed), 'check')}{more}, in {spent}."

@@ -38,7 +38,7 @@ h3 { font-size: 18px; line-height: 1.4; overflow-wrap: anywhere; }
 }
 .finished b::before { background: var(--good); }
 .running b::before { background: var(--rate); }
-.interrupted b::before { background: var(--bad); }
+.interrupted b::before, .failed b::before { background: var(--bad); }
 .facts {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr));
   gap: 22px 24px; margin-top: 36px; padding-top: 22px; border-top: 1px solid var(--ink);
@@ -88,6 +88,9 @@ td:last-child, th:last-child { padding-right: 0; }
 td.count, th.count { text-align: right; width: 6em; white-space: nowrap; }
 td.share { width: 50%; padding-right: 0; vertical-align: middle; }
 td.share i { display: block; height: 8px; background: var(--curve); opacity: .75; }
+td.verdict { white-space: nowrap; width: 7em; }
+td.verdict.failed { color: var(--bad); font-weight: 600; }
+td.verdict.ok { color: var(--good); }
 ul { margin: 12px 0 0; padding: 0; list-style: none; }
 li { padding: 8px 0 8px 14px; border-left: 3px solid var(--bad); margin-top: 8px; }
 pre {

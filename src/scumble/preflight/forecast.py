@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 import torch
 
+from scumble.adapters.layouts import LAYOUTS
 from scumble.data.plans import Shelf
 from scumble.hardware.device import Place
+from scumble.preflight import pace
 from scumble.preflight.plan import Plan
 
 PNG_BYTES = 1.5  # per pixel of a preview, about
@@ -19,7 +22,7 @@ LAYER_SECONDS = {"cpu": 8e-4, "cuda": 1e-4}
 
 
 def run_bytes(plan: Plan) -> int:
-    """Bytes of checkpoints, previews and the delivered file at their most."""
+    """Bytes of checkpoints, previews and the delivered files at their most."""
     job = plan.job
     saves = math.ceil(job.training.steps / job.saving.every) if job.saving.every else 1
     kept = saves if job.saving.keep == 0 else min(saves, job.saving.keep + 1)
@@ -28,31 +31,69 @@ def run_bytes(plan: Plan) -> int:
         times = 1 + math.ceil(job.training.steps / job.validation.every)
         pictures = times * len(job.validation.prompts) * job.validation.width
     width = 4 if job.export.dtype == "float32" else 2
-    weights = plan.trained_parameters * (4 * STATES * kept + width)
+    exported = sum(_numbers(plan, layout) for layout in job.export.layouts)
+    weights = plan.trained_parameters * 4 * STATES * kept + exported * width
     return int(weights + pictures * job.validation.height * PNG_BYTES)
 
 
-def seconds(plan: Plan) -> float:
-    """Time of training and previews, good to a factor of two or three.
+def _numbers(plan: Plan, layout: str) -> int:
+    """Of a delivered file. Where the authors have one layer for several of ours, it is as wide as
+    these together, and zeros stand beside what was trained."""
+    if not LAYOUTS[layout].authors:
+        return plan.trained_parameters
+    keys, rank = plan.family.keys["denoiser"], plan.job.adapter.rank
+    total = 0
+    for name, layer in plan.layers.items():
+        if (found := keys.by_ours(name)) is None:
+            total += rank * sum(layer.weight.shape)
+            continue
+        (spot, place), (rows, columns) = found, layer.weight.shape
+        whole = rows // spot.row.shares[place] * sum(spot.row.shares)
+        total += rank * (columns + whole)
+    return total
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How long training and previews will take."""
+
+    seconds: float
+    measured: str | None
+    """The day this machine last ran such a job, as 2026-11-03, where its pace is told from that;
+    None where it is arithmetic, good to a factor of two or three."""
+
+
+def expected(plan: Plan) -> Expected:
+    """Time of training and previews.
 
     Per token and frozen weight there are 2 operations forward and 2 backward, and 2 more when
     blocks are computed again; a preview is forward only. How fast products are is measured here.
+    Where a step's time is known from earlier runs, previews are as much slower or faster.
     """
-    job = plan.job
-    pace = speed(plan.place) * USED
+    job, tokens = plan.job, tokens_per_unit(plan)
+    product = speed(plan.place) * USED
     passes = 3 if job.hardware.gradient_checkpointing else 2
-    unit = _work(plan, tokens_per_unit(plan)) / pace * passes + _fixed(plan)
-    units = job.training.steps * job.training.units_per_step
-    return units * unit + _preview_seconds(plan, pace)
+    unit = _work(plan, tokens) / product * passes + _fixed(plan)
+    step, previews = unit * job.training.units_per_step, _preview_seconds(plan, product)
+    earlier = pace.remembered(pace.work(plan, tokens))
+    if not earlier.good:
+        return Expected(job.training.steps * step + previews, None)
+    known = earlier.usual
+    return Expected(job.training.steps * known + previews * known / step, earlier.good[-1].date)
 
 
-def _preview_seconds(plan: Plan, pace: float) -> float:
+def seconds(plan: Plan) -> float:
+    """The same as a number alone."""
+    return expected(plan).seconds
+
+
+def _preview_seconds(plan: Plan, product: float) -> float:
     wanted = plan.job.validation
     if not wanted.every:
         return 0.0
     times = 1 + math.ceil(plan.job.training.steps / wanted.every)
     tokens = wanted.width * wanted.height / plan.family.pixels_per_step**2 + plan.tokens
-    forward = _work(plan, tokens) / pace + _fixed(plan) / 3
+    forward = _work(plan, tokens) / product + _fixed(plan) / 3
     return times * len(wanted.prompts) * (wanted.steps or plan.family.preview_steps) * forward
 
 

@@ -24,10 +24,11 @@ from scumble.data.order import Order
 from scumble.data.picture_set import PictureSet
 from scumble.data.scan import Scan
 from scumble.errors import DiskError, JobError, ScumbleError, gather
-from scumble.families import encoding, weights
+from scumble.families import encoding, hub, weights
 from scumble.families.family import Family
 from scumble.families.fingerprints import fingerprints
 from scumble.hardware.device import Place, place_for
+from scumble.observers import trackers
 from scumble.preflight import mixture, texts
 from scumble.preflight.located import located
 from scumble.preflight.mixture import hashed
@@ -43,7 +44,8 @@ TITLE = "this job cannot run"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A job that can run: everything found and counted, nothing loaded."""
+    """A job that can run: everything found and counted, nothing loaded; what the model still has
+    on the hub is not fetched."""
 
     job: JobSpec
     folder: Path
@@ -182,6 +184,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     """The plan of a job, or an ExceptionGroup of all that stands in its way.
 
     `weigh` reads the denoiser's files once to know them again; `scumble check` does without.
+    Weights are not fetched here: `fetching.fetched` does, once all else is in order.
     """
     all_of_it = Problems()
     attempt = all_of_it.attempt
@@ -192,6 +195,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     folder = Path(job.output_dir).expanduser() / job.name
     cache = job.cache_folder
     writable = attempt(lambda: _writable(folder) and _writable(cache))
+    attempt(lambda: trackers.checked(job.tracking))
     place = attempt(lambda: place_for(job.hardware))
     attempt(lambda: optimizers.checked(job.training.optimizer))
     family = attempt(lambda: families.find(job.model.family, job.model.flavour))
@@ -206,7 +210,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     sets = mixture.sets(job, scans, model.family)
     order = mixture.order(job, sets)
     newest = store.newest(folder / CHECKPOINTS)
-    facts = _facts(job, model, sets, read=weigh or newest is not None)
+    facts = _facts(job, model, sets, newest, read=weigh or newest is not None)
     changed = run_folder.changes(newest.state["facts"], facts) if newest else []
     run_folder.refuse_fixed(changed, newest.step if newest else 0)
     return Plan(
@@ -229,16 +233,24 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
 
 
 def _facts(
-    job: JobSpec, model: weights.Model, sets: Sequence[PictureSet], *, read: bool
+    job: JobSpec,
+    model: weights.Model,
+    sets: Sequence[PictureSet],
+    newest: Checkpoint | None,
+    *,
+    read: bool,
 ) -> dict[str, Any]:
     """Everything that decides what a run computes; a hash where it would be long.
 
-    Without `read`, weights that were never hashed are not read for it.
+    Without `read`, weights that were never hashed are not read for it. Those that are still on the
+    hub count as what they were, until they are here.
     """
     facts = run_folder.settings(job)
     hashes = fingerprints(model.files("denoiser"), read=read)
-    if hashes is not None:
+    if hashes:
         facts["base_model"] = _short(sorted(hashes.values()))
+    elif newest and "base_model" in newest.state["facts"]:
+        facts["base_model"] = newest.state["facts"]["base_model"]
     for number, one in enumerate(sets):
         rows = [_row(example) for example in one.examples]
         facts[f"data.{number}.pictures"] = f"{len(rows)} pictures ({_short(rows)})"
@@ -270,13 +282,9 @@ def _writable(folder: Path) -> bool:
 
 
 def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
-    model = weights.opened(family, job.model, base)
-    embedded = bool(model.configs["denoiser"].get("guidance_embeds", False))
-    if embedded != family.guidance_embedded:
-        takes = "takes guidance" if embedded else "takes no guidance"
-        remedy = f"{family.flavour} is not what lies in {job.model.path}"
-        raise JobError("model.flavour", f"this transformer {takes}", remedy)
-    if not embedded and job.model.guidance != 1.0:
+    model = weights.opened(family, job.model, base, fetch=False)
+    hub.fits(model.absent)
+    if not family.guidance_embedded and job.model.guidance != 1.0:
         problem = f"{family.name} {family.flavour} takes no guidance"
         raise JobError("model.guidance", problem, "leave it out")
     return model

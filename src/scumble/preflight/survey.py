@@ -16,9 +16,10 @@ from scumble.data.looks import Look
 from scumble.data.picture_set import PictureSet
 from scumble.data.sizes import frame as buckets_of
 from scumble.families import encoding
-from scumble.preflight import forecast
+from scumble.preflight import fetching, forecast
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
+from scumble.trainer import optimizers
 
 Size = tuple[int, int]
 Entry = bytes | tuple[str, str, str]
@@ -72,11 +73,18 @@ class Survey:
     """Bytes the missing entries will take."""
 
     run_bytes: int
-    """Bytes of checkpoints, previews and the delivered file at their most."""
+    """Bytes of checkpoints, previews and the delivered files at their most."""
 
     free_bytes: int
+    absent: str | None = None
+    """What will be fetched from the hub first."""
+
     seconds: float | None
-    """Rough forecast of the training time; None when nothing is known about this machine."""
+    """Forecast of the training time; None when nothing is known about this machine."""
+
+    measured: str | None = None
+    """The day on which this machine last ran such a job, where the forecast is taken from that;
+    otherwise it is rough."""
 
     warnings: tuple[str, ...]
 
@@ -87,7 +95,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
     job = plan.job
     cached, missing, cache_bytes = _cache(plan)
     free = shutil.disk_usage(_existing(plan.folder)).free
-    run_bytes = forecast.run_bytes(plan)
+    run_bytes, expected = forecast.run_bytes(plan), forecast.expected(plan)
     warnings = []
     if cache_bytes + run_bytes > free:
         need = (cache_bytes + run_bytes) / 1e9
@@ -95,6 +103,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
     warnings += _dropped(plan)
     warnings += _mixed(plan)
     warnings += _loaded(plan)
+    warnings += optimizers.advice(job.training)
     if plan.newest:
         changed = "; ".join(plan.changed) or "nothing"
         warnings.append(f"This run goes on after step {plan.newest.step}; changed: {changed}.")
@@ -112,7 +121,9 @@ def survey(job: JobSpec, base: Path) -> Survey:
         cache_bytes=cache_bytes,
         run_bytes=run_bytes,
         free_bytes=free,
-        seconds=forecast.seconds(plan),
+        absent=fetching.sentence(plan.model),
+        seconds=expected.seconds,
+        measured=expected.measured,
         warnings=tuple(warnings),
     )
 
@@ -234,7 +245,9 @@ def _notes_on_start(plan: Plan, one: PictureSet) -> list[str]:
 def _cache(plan: Plan) -> tuple[int, int, int]:
     """Entries there, entries missing, and the bytes these will take."""
     kept = plan.job.cache
-    recipes = encoding.recipes(plan.model, plan.place, plan.tokens, kept, read=False)
+    recipes = None  # weights that are not here have made nothing that can be known
+    if not plan.model.absent:
+        recipes = encoding.recipes(plan.model, plan.place, plan.tokens, kept, read=False)
     unknown = encoding.Recipes({}, {})
     library, texts = plan.library(recipes or unknown, plan.hashes(read=False)), plan.texts()
     no_text = len(texts) if recipes is None else len(library.missing_texts(texts))

@@ -11,7 +11,7 @@ class LoraSpec(Spec):
     """Low-rank adapter: W + (alpha / rank) B A."""
 
     kind: Literal["lora"] = "lora"
-    """Low-rank adapter, trained in float32."""
+    """Low-rank adapter, trained in float32 (in bf16 with the optimizer `adamw-bf16`)."""
 
     rank: PositiveInt = 16
     """Width of the bottleneck. 4-16 for a style, 16-64 for a subject."""

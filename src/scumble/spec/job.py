@@ -11,6 +11,7 @@ from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec
 from scumble.spec.objective import ObjectiveSpec
 from scumble.spec.saving import CacheSpec, ExportSpec, SavingSpec
+from scumble.spec.tracking import TrackingSpec
 from scumble.spec.training import TrainingSpec
 from scumble.spec.validation import ValidationSpec
 
@@ -33,6 +34,7 @@ class JobSpec(Spec):
     export: ExportSpec = ExportSpec()
     hardware: HardwareSpec = HardwareSpec()
     cache: CacheSpec = CacheSpec()
+    tracking: TrackingSpec = TrackingSpec()
 
     output_dir: str = "outputs"
     """Where the run's folder is made. Relative to the folder the command is started in."""

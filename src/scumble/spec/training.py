@@ -11,20 +11,43 @@ class OptimizerSpec(Spec):
     """What moves the weights."""
 
     name: str = "adamw"
-    """Known: adamw."""
+    """adamw: the default. adamw-8bit, lion-8bit: their state in 8 bits, for matrices of 4,096
+    values and more. adamw-bf16: weights in bf16 too, with Kahan's sum for what rounding loses.
+    lion: a third to a tenth of AdamW's rate. adafactor, came: factored state; the rate is the
+    job's (`relative_step` is off). prodigy: finds the rate itself, so `learning_rate: 1` and a
+    constant schedule. adamw-schedulefree, radam-schedulefree: deliver and preview an average of
+    the weights, so no falling schedule; one to ten times AdamW's rate, and radam needs no warm-up.
+    pytorch_optimizer.CLASS: any class of that package that takes its steps alone, such as
+    pytorch_optimizer.SOAP. All but adamw and adafactor need `pip install "scumble[optimizers]"`.
+    `scumble check` tries it out, and says when it would not resume exactly."""
 
     options: dict[str, Any] = Field(default_factory=dict)
-    """Passed to the optimizer: for adamw betas, eps, weight_decay (its default here is 0.01)."""
+    """Passed to the optimizer: for adamw betas, eps, weight_decay (its default here is 0.01). A
+    wrong name is told with those that it has."""
+
+
+Kind = Literal[
+    "constant",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+    "rex",
+]
 
 
 class ScheduleSpec(Spec):
     """The learning rate as a function of the step."""
 
-    kind: Literal["constant", "linear", "cosine", "polynomial"] = "constant"
-    """Shape of the way from the full rate down to `floor` over the steps."""
+    kind: Kind = "constant"
+    """Shape of the way from the full rate down to `floor` over the steps. inverse_sqrt falls
+    without knowing the end; warmup_stable_decay stays full until its last steps; rex stays above
+    linear and falls steeply at the end."""
 
     warmup_steps: NonNegativeInt = 0
-    """The rate rises in a straight line over these first steps."""
+    """The rate rises in a straight line over these first steps, whichever the kind."""
 
     floor: float = Field(default=0.0, ge=0, le=1)
     """Share of the full rate that the shape falls to; not for `constant`."""
@@ -32,13 +55,50 @@ class ScheduleSpec(Spec):
     power: PositiveFloat | None = None
     """Exponent of `polynomial`. Unset: 1."""
 
+    cycles: PositiveInt | None = None
+    """How often `cosine_with_restarts` falls from the full rate. Unset: 2."""
+
+    timescale: PositiveInt | None = None
+    """Steps after the warm-up until `inverse_sqrt` is at 0.71; three times as many: at half.
+    Unset: as many as `warmup_steps`, or 1000 without any."""
+
+    decay_share: float | None = Field(default=None, gt=0, le=1)
+    """Share of all steps over which `warmup_stable_decay` falls at the end. Unset: 0.2."""
+
+    decay_steps: PositiveInt | None = None
+    """The same as a number of steps, in the place of `decay_share`."""
+
+    decay_shape: Literal["linear", "cosine", "sqrt"] | None = None
+    """How `warmup_stable_decay` falls. Unset: sqrt, that is 1 - sqrt(t), steep first."""
+
+    @property
+    def falls_by_the_end(self) -> bool:
+        """Whether the rate of a step depends on how many steps there are."""
+        return self.kind not in ("constant", "inverse_sqrt")
+
     @model_validator(mode="after")
     def _settings_fit_together(self) -> "ScheduleSpec":
-        if self.power is not None and self.kind != "polynomial":
-            raise ValueError("`power` needs `kind: polynomial`; set that, or leave `power` out")
+        given = {setting for setting, value in self if value is not None}
+        for setting in (one for one in BELONGS if one in given):
+            if BELONGS[setting] != self.kind:
+                remedy = f"set that, or leave `{setting}` out"
+                raise ValueError(f"`{setting}` needs `kind: {BELONGS[setting]}`; {remedy}")
+        if self.decay_share is not None and self.decay_steps is not None:
+            raise ValueError("`decay_share` and `decay_steps` say the same; leave one out")
         if self.floor > 0 and self.kind == "constant":
             raise ValueError("`floor` has no effect with `kind: constant`; leave it out")
         return self
+
+
+BELONGS = {
+    "power": "polynomial",
+    "cycles": "cosine_with_restarts",
+    "timescale": "inverse_sqrt",
+    "decay_share": "warmup_stable_decay",
+    "decay_steps": "warmup_stable_decay",
+    "decay_shape": "warmup_stable_decay",
+}
+"""Settings that one kind alone has."""
 
 
 class TrainingSpec(Spec):
@@ -48,7 +108,7 @@ class TrainingSpec(Spec):
     """Optimizer steps in all. A finished run goes on when this has grown."""
 
     learning_rate: PositiveFloat = 1e-4
-    """Full rate; the schedule scales it."""
+    """Full rate; the schedule scales it. prodigy wants 1, and lion less than adamw."""
 
     batch_size: PositiveInt = 1
     """Pictures of one size that go through the network together."""
@@ -73,7 +133,12 @@ class TrainingSpec(Spec):
     out. The weights are never moved by it."""
 
     @model_validator(mode="after")
-    def _warm_up_fits(self) -> "TrainingSpec":
-        if self.schedule.warmup_steps > self.steps:
+    def _schedule_fits(self) -> "TrainingSpec":
+        schedule, left = self.schedule, self.steps - self.schedule.warmup_steps
+        if left < 0:
             raise ValueError("`schedule.warmup_steps` is more than `steps`; lower it")
+        for setting, steps in (("cycles", schedule.cycles), ("decay_steps", schedule.decay_steps)):
+            if steps is not None and steps > left:
+                beyond = f"`schedule.{setting}` is more than the {left} steps after the warm-up"
+                raise ValueError(f"{beyond}; lower it")
         return self

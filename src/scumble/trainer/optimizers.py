@@ -1,105 +1,217 @@
-"""Optimizers by the name a job uses."""
+"""The optimizer of a job: its options checked, made, and shown as what it delivers."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from scumble.errors import FileError, JobError
-from scumble.spec.training import OptimizerSpec
+from scumble.errors import JobError
+from scumble.spec.training import OptimizerSpec, TrainingSpec
+from scumble.trainer.optimizer_table import ANY, WHERE, Row, find
+from scumble.trainer.optimizer_trial import quiet, resumes
 
-
-@dataclass(frozen=True)
-class Row:
-    """Where an optimizer comes from, and the options it gets unless the job says otherwise."""
-
-    source: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-OPTIMIZERS = {
-    "adamw": Row("torch.optim.adamw:AdamW", {"weight_decay": 0.01, "fused": True}),
+OPTIONS = "training.optimizer.options"
+REMEDY = "see `scumble explain training.optimizer`"
+FAR = 100  # times a class's own rate, from which on one may doubt that it was meant
+NOT_OPTIONS = {
+    "self": "has no such option",
+    "params": "has no such option",
+    "lr": "has no such option: it is `training.learning_rate`",
+    "args": "has no such option",
+    "maximize": "would raise the loss",
+    "differentiable": "does not take part in gradients itself",
+    "gradient_release": "moves the weights once a step, not while gradients are computed",
+    "is_paged": "keeps its state on the card: it is small for an adapter",
+    "fsdp_in_use": "runs on one card",
 }
-OURS = ("self", "params", "lr")  # set by the job's other settings
+"""What constructors take and a job cannot set, and why."""
 
 
-def checked(spec: OptimizerSpec) -> type[torch.optim.Optimizer]:
-    """The class of that name; JobError for a name or an option that it does not know."""
-    if spec.name not in OPTIMIZERS:
-        near = get_close_matches(spec.name, OPTIMIZERS, n=1)
-        remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(OPTIMIZERS)}"
-        raise JobError("training.optimizer.name", f"'{spec.name}' is not known", remedy)
-    module, name = OPTIMIZERS[spec.name].source.split(":")
-    made = getattr(import_module(module), name)
-    known = [word for word in inspect.signature(made).parameters if word not in OURS]
-    for option in spec.options:
-        if option not in known:
-            near = get_close_matches(option, known, n=1)
-            remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-            where = f"training.optimizer.options.{option}"
-            raise JobError(where, f"{spec.name} has no such option", remedy)
-    if spec.options:  # values may be refused, too; trying costs an import of 1.4 s
-        _constructed(made, spec, [nn.Parameter(torch.zeros(1))], rate=1e-4)
-    return made
+def checked(spec: OptimizerSpec) -> None:
+    """JobError for a name, an option or a value that cannot be, or a package that is not there.
+
+    Everything but the plain default is tried on two small matrices; that costs an import.
+    """
+    row = find(spec.name)
+    if spec.options or row != find("adamw"):
+        _trial(row, spec)
 
 
 def made(
     spec: OptimizerSpec, parameters: Iterable[nn.Parameter], rate: float
 ) -> torch.optim.Optimizer:
-    """The optimizer over these parameters; JobError for options that it refuses."""
-    return _constructed(checked(spec), spec, list(parameters), rate=rate)
+    """The optimizer over these parameters, ready to step; JobError for options it refuses."""
+    row = find(spec.name)
+    with quiet():
+        return _constructed(_class(row, spec), row, spec, list(parameters), rate=rate)
+
+
+def weights_dtype(spec: OptimizerSpec) -> torch.dtype:
+    """What the trained weights are kept in."""
+    return torch.bfloat16 if find(spec.name).bf16 else torch.float32
+
+
+@contextmanager
+def shown(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> Iterator[None]:
+    """While it is open, the parameters hold what previews and deliverables show.
+
+    These are the averaged weights where an optimizer keeps an average (schedule-free), else the
+    weights as they are. What trains is put back bit for bit: its own way back would round.
+    """
+    average = getattr(optimizer, "eval", None)
+    if average is None or not optimizer.state:
+        yield
+        return
+    weights = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    groups = [dict(group) for group in optimizer.param_groups]
+    state = {one: copy(entries) for one, entries in optimizer.state.items()}
+    try:
+        average()
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(weights[name])
+        for group, before in zip(optimizer.param_groups, groups, strict=True):
+            group.clear()
+            group.update(before)
+        optimizer.state.clear()
+        optimizer.state.update(state)
+
+
+def advice(training: TrainingSpec) -> list[str]:
+    """What is allowed and hardly meant, in sentences for `scumble check`."""
+    name, rate, kind = training.optimizer.name, training.learning_rate, training.schedule.kind
+    row = find(name)
+    said = _far(name, rate, row) if row.rates else _far_from_its_own(training, row)
+    if row.averages and kind != "constant":
+        said.append(
+            f"{name} averages its weights over the steps in the place of a falling rate; under"
+            f" `schedule.kind: {kind}` both happen. Use `constant`."
+        )
+    if row.source.startswith(f"{ANY}:") and not _trial(row, training.optimizer):
+        said.append(
+            f"{name} does not resume exactly: after an interruption its steps are others than"
+            " those of an unbroken run."
+        )
+    return said
+
+
+def _far(name: str, rate: float, row: Row) -> list[str]:
+    assert row.rates
+    low, high = row.rates
+    if low <= rate <= high:
+        return []
+    side = "below" if rate < low else "above"
+    wanted = f"({low:g} to {high:g}): {row.because}"
+    return [f"`training.learning_rate` {rate:g} is {side} what {name} expects {wanted}."]
+
+
+def _far_from_its_own(training: TrainingSpec, row: Row) -> list[str]:
+    kind, rate = _class(row, training.optimizer), training.learning_rate
+    own = _arguments(kind)["lr"].default if "lr" in _arguments(kind) else None
+    if not isinstance(own, float) or own / FAR < rate < own * FAR:
+        return []
+    name = training.optimizer.name
+    return [f"`training.learning_rate` {rate:g} is far from the {own:g} that {name} has itself."]
+
+
+def _class(row: Row, spec: OptimizerSpec) -> Any:
+    """The class, its options checked against its signature."""
+    module, name = row.source.split(":")
+    if find_spec(module.partition(".")[0]) is None:
+        problem = f"{spec.name} comes from {module.partition('.')[0]}, which is not installed"
+        raise JobError(WHERE, problem, 'run `pip install "scumble[optimizers]"`')
+    try:
+        with quiet():
+            there = vars(import_module(module))
+    except (ImportError, OSError, RuntimeError) as error:
+        problem = f"{spec.name} comes from {module}, which does not work here ({error})"
+        raise JobError(WHERE, problem, "install it anew, or choose another optimizer") from None
+    kinds = {word: one for word, one in there.items() if _usable(one)}
+    if name not in kinds:
+        near = get_close_matches(name.lower(), {word.lower(): word for word in kinds}, n=1)
+        found = next((word for word in kinds if near and word.lower() == near[0]), None)
+        other = f"take one that does, such as {ANY}.SOAP"
+        remedy = f"did you mean '{module}.{found}'?" if found else other
+        raise JobError(WHERE, f"{module} has no optimizer '{name}' that works alone", remedy)
+    _known(kinds[name], spec)
+    return kinds[name]
+
+
+def _usable(kind: Any) -> bool:
+    """Whether it is an optimizer of weights, not a wrapper around another optimizer."""
+    optimizer = isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
+    if not optimizer:
+        return False
+    wanted = list(inspect.signature(kind).parameters)
+    return wanted[:1] == ["params"] and "base_optimizer" not in wanted
+
+
+def _arguments(kind: Any) -> Mapping[str, inspect.Parameter]:
+    """What its constructor takes by name; what a `**kwargs` swallows would have no effect."""
+    told = inspect.signature(kind).parameters
+    catching = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {name: one for name, one in told.items() if one.kind not in catching}
+
+
+def _known(kind: Any, spec: OptimizerSpec) -> None:
+    """JobError for an option that it does not have."""
+    known = [word for word in _arguments(kind) if word not in NOT_OPTIONS]
+    for option in spec.options:
+        if option not in known:
+            near = get_close_matches(option, known, n=1)
+            remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            problem = f"{spec.name} {NOT_OPTIONS.get(option, 'has no such option')}"
+            raise JobError(f"{OPTIONS}.{option}", problem, remedy)
+
+
+def _trial(row: Row, spec: OptimizerSpec) -> bool:
+    """Whether it resumes exactly; JobError when it cannot be made or take a step."""
+    make = partial(_constructed, _class(row, spec), row, spec, rate=1e-3)
+    try:
+        return resumes(make, weights_dtype(spec))
+    except JobError:
+        raise
+    except Exception as error:  # foreign code with a user's values: it may raise anything
+        where = OPTIONS if spec.options else WHERE
+        problem = f"{spec.name} cannot take a step in this loop ({_said(error)})"
+        raise JobError(where, problem, f"choose another, or {REMEDY}") from None
 
 
 def _constructed(
-    kind: Any, spec: OptimizerSpec, parameters: list[nn.Parameter], *, rate: float
+    kind: Any, row: Row, spec: OptimizerSpec, parameters: Sequence[nn.Parameter], *, rate: float
 ) -> torch.optim.Optimizer:
-    options = {**OPTIMIZERS[spec.name].options, **spec.options}
+    options = {**row.options, **spec.options}
+    weights = [{"params": list(parameters), **row.group}] if row.group else list(parameters)
     try:
-        return kind(parameters, lr=rate, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        remedy = "see `scumble explain training.optimizer`"
-        raise JobError("training.optimizer.options", str(error), remedy) from None
+        optimizer = kind(weights, lr=rate, **options)
+    except Exception as error:  # foreign code with a user's values: it may raise anything
+        where = OPTIONS if spec.options else WHERE
+        raise JobError(where, f"{spec.name} refuses: {_said(error)}", REMEDY) from None
+    train = getattr(optimizer, "train", None)  # schedule-free ones refuse to step without
+    if train is not None:
+        train()
+    return optimizer
 
 
-def state_of(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The optimizer's state by parameter name: tensors, and all that is not a tensor."""
-    tensors: dict[str, Tensor] = {}
-    others: dict[str, Any] = {}
-    for name, parameter in parameters.items():
-        for entry, content in optimizer.state[parameter].items():
-            if isinstance(content, Tensor):
-                tensors[f"{name}/{entry}"] = content.detach().cpu().contiguous()
-            else:
-                others[f"{name}/{entry}"] = content
-    return tensors, others
-
-
-def restore(
-    optimizer: torch.optim.Optimizer,
-    parameters: Mapping[str, nn.Parameter],
-    tensors: Mapping[str, Tensor],
-    others: Mapping[str, Any],
-) -> None:
-    """Put back what `state_of` took; FileError when it belongs to other parameters.
-
-    The optimizer's own loading decides where each value lives: counters of a fused one sit on the
-    card, others on the CPU.
-    """
-    numbers = {name: number for number, name in enumerate(parameters)}
-    state: dict[int, dict[str, Any]] = {}
-    for key, content in {**tensors, **others}.items():
-        name, _, entry = key.rpartition("/")
-        if name not in numbers:
-            remedy = "start under another name, or put the old settings back"
-            raise FileError("optimizer.safetensors", f"'{name}' is not trained now", remedy)
-        state.setdefault(numbers[name], {})[entry] = content
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+def _said(error: Exception) -> str:
+    """An error of a library in words; two of them say nothing to somebody who trains."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "closure" in text:
+        return "it wants the loss computed several times a step"
+    if "does not require grad" in text:
+        return "it wants a second backward pass"
+    return text

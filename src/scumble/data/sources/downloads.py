@@ -29,7 +29,7 @@ CHUNK_BYTES = 1 << 20
 PATIENCE = 5
 """After so many addresses of one host in a row that it did not answer, it is asked no more."""
 
-HEADERS = {"User-Agent": "scumble (https://pypi.org/project/scumble)", "Accept": "image/*,*/*"}
+HEADERS = {"User-Agent": "scumble", "Accept": "image/*,*/*"}
 SAFE = "%/:=&?~#+!$,;'@()*[]"
 """What stays in an address; anything else, such as a space, is written as %20 is."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,13 @@ def skeleton(config: Mapping[str, Any]) -> nn.Module:
 
     with init_empty_weights(include_buffers=False):
         return CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
+
+
+def tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, read from this disk alone."""
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def words(tokenizer: Any, text: str) -> Int[Tensor, " tokens"]:

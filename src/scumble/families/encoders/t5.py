@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,13 @@ def skeleton(config: Mapping[str, Any]) -> nn.Module:
 
     with init_empty_weights(include_buffers=False):
         return T5EncoderModel(T5Config.from_dict(dict(config)))
+
+
+def tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, read from this disk alone."""
+    from transformers import T5Tokenizer
+
+    return T5Tokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def words(tokenizer: Any, text: str, length: int) -> Int[Tensor, " tokens"]:

@@ -1,0 +1,236 @@
+"""Find all parts of a job's model, or tell everything that is missing at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+from scumble.errors import FileError, JobError, ScumbleError, gather, leaves
+from scumble.families import from_hub, hub, sources
+from scumble.families.builtin import BUILTIN, materialised
+from scumble.families.family import Family
+from scumble.families.recognising import PICKLES
+from scumble.families.sources import Sought, Source
+from scumble.spec.model import ModelSpec
+
+BUILT = "builtin:"
+FILES = (".safetensors", ".sft", ".gguf", *PICKLES)
+"""Endings of what is meant as a file, even where it could be a repository's name."""
+
+TITLE = "the model is not complete"
+
+
+def located(path: str, base: Path) -> Path:
+    """The folder or file that `model.path` means on this machine; FileError if there is none.
+
+    Builtin models are made on the spot when missing; JobError for one that does not exist.
+    """
+    if (place := _here(path, base)) is None:
+        raise _nowhere("model.path", path, base)
+    return place
+
+
+def _here(path: str, base: Path) -> Path | None:
+    if path.startswith(BUILT):
+        return _builtin(path.removeprefix(BUILT))
+    place = _meant(path, base)
+    return place if place.exists() else None
+
+
+def _meant(path: str, base: Path) -> Path:
+    return (base / Path(path).expanduser()).resolve()
+
+
+def _nowhere(where: str, path: str, base: Path) -> FileError:
+    problem = f"there is no folder or file {_meant(path, base)}"
+    return FileError(where, problem, "mend the path, or give a model's hub id (owner/name)")
+
+
+def _builtin(name: str) -> Path:
+    if name not in BUILTIN:
+        near = get_close_matches(name, BUILTIN, n=1)
+        remedy = f"did you mean '{BUILT}{near[0]}'?" if near else f"known: {', '.join(BUILTIN)}"
+        raise JobError("model.path", f"there is no builtin model '{name}'", remedy)
+    return materialised(name)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A model's parts are looked for, each by itself."""
+
+    family: Family
+    wanted: ModelSpec
+    base: Path
+    fetch: bool
+
+    def part(self, name: str) -> Source:
+        """Where a part lies; ScumbleError, or a group of them, for what is not there."""
+        sought = Sought(self.family, name)
+        if (own := self.wanted.parts.get(name)) is not None:
+            return self._own(sought, own)
+        if self.wanted.path is None:
+            problem = f"nothing says where {sought.part.loose.called} lies"
+            remedy = f"name a file, such as {sought.part.loose.example}, or set `model.path`"
+            raise JobError(sought.where, problem, remedy)
+        return self._of_model(sought, self.wanted.path)
+
+    @property
+    def _asking(self) -> from_hub.Asking:
+        return from_hub.Asking(self.wanted.revision, self.fetch)
+
+    @cached_property
+    def _model(self) -> Path | None:
+        """Where `model.path` leads on this machine."""
+        return None if self.wanted.path is None else _here(self.wanted.path, self.base)
+
+    def _own(self, sought: Sought, text: str) -> Source:
+        place = _here(text, self.base)
+        if place is None:
+            return self._asked(sought, text, sought.where)
+        if place.is_dir():
+            return sources.in_own_folder(sought, place)
+        return self._with_words(sought, sources.in_file(sought, place))
+
+    def _of_model(self, sought: Sought, text: str) -> Source:
+        place = self._model
+        if place is None:
+            return self._asked(sought, text, "model.path")
+        if place.is_dir():
+            _refuse_strange(self.family, place)
+            found = sources.in_model_folder(sought, place)
+            whole = text.startswith(BUILT)
+            return replace(found, told=f"{text}/{sought.part.folder}") if whole else found
+        _refuse_without_denoiser(self.family, place)
+        if not sources.holds(sought.part, place):
+            loose = sought.part.loose
+            problem = f"{place.name} does not hold {loose.called}"
+            raise JobError(sought.where, problem, f"name a file, such as {loose.example}")
+        return sources.in_file(sought, place)
+
+    def _asked(self, sought: Sought, text: str, where: str) -> Source:
+        """From the hub, if the text can mean something there."""
+        if file := hub.in_repository(text):
+            return self._fetched(text, lambda: from_hub.in_hub_file(sought, *file, self._asking))
+        if not text.endswith(FILES) and (repo := hub.repository(text)):
+            whole = where == "model.path"
+            ask = from_hub.in_repository if whole else from_hub.in_own_repository
+            return self._fetched(text, lambda: ask(sought, repo, self._asking))
+        raise _nowhere(where, text, self.base)
+
+    def _fetched(self, text: str, ask: Callable[[], Source]) -> Source:
+        """What the hub has; what it says of an id that may be a misspelt path tells both."""
+        try:
+            return ask()
+        except FileError as error:
+            if error.where != text:
+                raise
+            place = _meant(text, self.base)
+            problem = f"{error.problem} (on this machine there is no {place})"
+            raise FileError(text, problem, error.remedy) from None
+
+    def _with_words(self, sought: Sought, found: Source) -> Source:
+        """A tokenizer goes with a vocabulary: that of the model's folder where both agree."""
+        part, folder = sought.part, self._model
+        if part.tokenizer is None or folder is None or not folder.is_dir():
+            return found
+        config, words = folder / part.folder / "config.json", folder / part.tokenizer
+        if not config.is_file() or not sources.has_words(words):
+            return found
+        rows = sources.config_of(config.parent, part).get("vocab_size")
+        return replace(found, tokenizer=words) if rows == found.config["vocab_size"] else found
+
+
+def _refuse_strange(family: Family, folder: Path) -> None:
+    """FileError for a folder that has nothing of a diffusers folder."""
+    if any((folder / part.folder).is_dir() for part in family.parts.values()):
+        return
+    loose = sorted(file.name for file in folder.glob("*.safetensors"))
+    problem = f"{folder} is no diffusers folder: it has no folder '{next(iter(_folders(family)))}'"
+    if loose:
+        names = ", ".join(loose[:4]) + (", ..." if len(loose) > 4 else "")
+        remedy = f"name the files in it ({names}) as `model.path` and `model.parts`"
+    else:
+        remedy = "give a folder with model_index.json, a single file, or builtin:tiny-flux"
+    raise FileError("model.path", problem, remedy)
+
+
+def _folders(family: Family) -> list[str]:
+    return [part.folder for part in family.parts.values()]
+
+
+def _refuse_without_denoiser(family: Family, file: Path) -> None:
+    """FileError for a file that is not what a model's path can be."""
+    denoiser = Sought(family, "denoiser")
+    if not sources.holds(denoiser.part, file):
+        raise sources.stranger(denoiser, file)
+
+
+def found(search: Search) -> Mapping[str, Source]:
+    """All parts, or an ExceptionGroup of all that stands in the way."""
+    problems: list[ScumbleError] = [*_unknown(search)]
+    there: dict[str, Source] = {}
+    for name in search.family.parts:
+        try:
+            there[name] = search.part(name)
+        except (ScumbleError, ExceptionGroup) as problem:
+            problems += _told(problem)
+    problems = problems or [*_strangers(search.family, there)]
+    problems = problems or [*_misfits(search.family, there)]
+    gather(TITLE, [*{str(problem): problem for problem in problems}.values()])
+    return there
+
+
+def _told(problem: Exception) -> Iterator[ScumbleError]:
+    """The errors of a user's making in it; whatever else is there is ours, and escapes."""
+    for one in leaves(problem):
+        match one:
+            case ScumbleError():
+                yield one
+            case _:
+                raise one
+
+
+def _unknown(search: Search) -> Iterator[JobError]:
+    """Names in `model.parts` that are no parts; folders of diffusers are known as well."""
+    family = search.family
+    names = {name: name for name in family.parts}
+    names |= {part.folder: name for name, part in family.parts.items()}
+    for name in search.wanted.parts.keys() - family.parts.keys():
+        near = get_close_matches(name, names, n=1)
+        remedy = (
+            f"did you mean '{names[near[0]]}'?" if near else f"known: {', '.join(family.parts)}"
+        )
+        yield JobError(f"model.parts.{name}", f"{family.name} has no such part", remedy)
+
+
+def _strangers(family: Family, there: Mapping[str, Source]) -> Iterator[JobError]:
+    """Parts that are not of this flavour."""
+    for need in family.needs:
+        source = there[need.part]
+        value = source.config.get(need.setting, need.unsaid)
+        if value != need.value:
+            what = need.otherwise.get(value, f"has {need.setting} {value} in place of {need.value}")
+            problem = f"the {need.part} in {source.told} {what}"
+            remedy = f"name weights of {family.name} {family.flavour}, or the flavour that they are"
+            yield JobError("model.flavour", problem, remedy)
+
+
+def _misfits(family: Family, there: Mapping[str, Source]) -> Iterator[JobError]:
+    """Parts that do not go together. Those that are not here yet are left for when they are:
+    their configs may only stand in."""
+    denoiser = there["denoiser"]
+    for fit in family.fits:
+        source = there[fit.part]
+        gives, takes = source.config.get(fit.gives), denoiser.config.get(fit.takes)
+        if source.absent or denoiser.absent or not isinstance(gives, int) or takes is None:
+            continue
+        if gives * fit.times != takes:
+            problem = f"{source.told} gives {gives * fit.times} features ({fit.gives})"
+            problem += f", and the denoiser takes {takes} ({fit.takes})"
+            called = family.parts[fit.part].loose.called.split(maxsplit=1)[1]
+            yield JobError(
+                f"model.parts.{fit.part}", problem, f"name the {called} that it goes with"
+            )
