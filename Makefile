@@ -36,6 +36,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/optimizers.py
+	$(BIN)/python bench/loading.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt scripts/install.sh
 	sh scripts/install.sh $(VENV)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -20,6 +19,7 @@ from scumble.events import Event, Previewed, Resumed, Saved, Warned
 from scumble.families import weights
 from scumble.families.family import Entry, Knobs
 from scumble.hardware.blocks import Net, run_for
+from scumble.observers import pictures
 from scumble.preflight.plan import CHECKPOINTS, Plan
 from scumble.trainer import optimizers
 from scumble.trainer.draws import Drawer
@@ -99,13 +99,13 @@ def _previewing(
             "step": step,
             "precision": plan.place.precision,
         }
-        folder = samples_folder(plan, step)
+        folder = pictures.samples(plan.folder, step)
         made(folder)
         with shown():
-            pictures = tuple(previews.painted(painter, net, asked, folder, about))
+            painted = tuple(previews.painted(painter, net, asked, folder, about))
         return Previewed(
             step=step,
-            pictures=pictures,
+            pictures=painted,
             prompts=tuple(one.prompt for one, _ in asked),
             seconds=perf_counter() - start,
         )
@@ -142,8 +142,3 @@ def resume(parts: Parts, newest: store.Checkpoint, changed: tuple[str, ...], tel
     tell(Resumed(step=newest.step, restored=restored, changed=changed))
     for skipped in newest.skipped:
         tell(Warned(text=f"{skipped.name} is not whole and was passed over."))
-
-
-def samples_folder(plan: Plan, step: int) -> Path:
-    """Where the previews of a step lie."""
-    return plan.folder / "samples" / f"step-{step:06d}"

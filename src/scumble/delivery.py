@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,10 +20,11 @@ import torch
 from scumble.adapters.layouts import Changes
 from scumble.checkpoint import bases, export, proof, verdicts
 from scumble.checkpoint.bases import DENOISER
-from scumble.disk import made, told
+from scumble.disk import made
 from scumble.errors import FileError, gather
-from scumble.events import Event, Exported, Proven, Verdict, Warned
+from scumble.events import Event, Exported, Proven, Proving, Verdict, Warned
 from scumble.families.family import Entry
+from scumble.observers import pictures
 from scumble.preflight.plan import Plan
 from scumble.trainer import optimizers
 from scumble.trainer.loop import Parts
@@ -73,33 +75,57 @@ def proven(delivery: Delivery, tell: Tell) -> None:
 
     What the run has loaded must be out of reach by then: its memory is given back first.
     """
-    if delivery.fresh:
-        _give_memory_back()
-        try:
-            found = _told_by_a_fresh_process(delivery.folder, delivery.files)
-        except KeyboardInterrupt:
-            tell(Warned(text=f"{delivery.files[0].name} is whole, but its proof was cut short."))
-            raise
-        for one in found:
-            tell(one)
-            for verdict in one.verdicts:
-                if verdict.state == "remark":
-                    tell(Warned(text=f"{one.file.name}: {verdict.text}."))
-            refuse(one)
+    if not delivery.fresh:
+        return
+    tell(Proving(files=delivery.files))
+    _give_memory_back()
+    try:
+        found = _told_by_a_fresh_process(delivery.folder, delivery.files)
+    except KeyboardInterrupt:
+        names = ", ".join(file.name for file in delivery.files)
+        tell(Warned(text=f"The proof was cut short of {names}."))
+        raise
+    for one in found:
+        _tell(one, tell)
+    refuse(found)
 
 
-def refuse(one: Proven) -> None:
-    """Raise what a proof has found wanting, each thing by its name."""
+def _tell(one: Proven, tell: Tell) -> None:
+    """Tell a proof, and what of it is worth a word of its own."""
+    tell(one)
+    for verdict in one.verdicts:
+        if verdict.state == "remark":
+            tell(Warned(text=f"{one.file.name}: {verdict.text}."))
+
+
+def refuse(found: Sequence[Proven]) -> None:
+    """Raise what proofs have found wanting, each thing by its name."""
     remedy = "do not use this file; it stays, as do the checkpoints and the report"
     gather(
-        "the file is not what was trained",
-        [FileError(one.file, f"not proven, {bad.name}: {bad.text}", remedy) for bad in one.failed],
+        "the files are not what was trained",
+        [
+            FileError(one.file, f"not proven, {bad.name}: {bad.text}", remedy)
+            for one in found
+            for bad in one.failed
+        ],
     )
+
+
+def pictured(plan: Plan, request: Request, step: int) -> Path | None:
+    """The run's own picture of a request at a step, told by its sidecar: a job may have changed
+    what is painted since an earlier start."""
+    made_so = {
+        **asdict(request),
+        "step": step,
+        "text_tokens": plan.tokens,
+        "precision": plan.place.precision,
+    }
+    return pictures.made_as(pictures.samples(plan.folder, step), made_so)
 
 
 def _about(plan: Plan, step: int) -> dict[str, str]:
     job = plan.job
-    path = job.model.path or job.model.parts[DENOISER]
+    path = job.model.parts.get(DENOISER) or str(job.model.path)
     return {
         "scumble.job": job.name,
         "scumble.family": plan.family.name,
@@ -134,8 +160,8 @@ def _written(
         seconds=time.perf_counter() - start,
     )
     if here.failed or job.export.proof == "in_process":
-        tell(here)
-    refuse(here)
+        _tell(here, tell)
+    refuse([here])
     return file
 
 
@@ -160,8 +186,8 @@ def _keep_kit(plan: Plan, parts: Parts, asked: Asked, base: Path, step: int) -> 
 
 def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any]:
     model = plan.job.model.model_copy(update={"text_tokens": plan.tokens})
-    folder = plan.folder / "samples" / f"step-{step:06d}"
-    painted = sorted(folder.glob("00-*.png"))
+    request = asked[0][0] if asked else None
+    picture = pictured(plan, request, step) if request else None
     return {
         "model": model.model_dump(mode="json"),
         "base": str(base.resolve()),
@@ -169,8 +195,8 @@ def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any
         "precision": plan.place.precision,
         "dtype": plan.job.export.dtype,
         "step": step,
-        "request": asdict(asked[0][0]) if asked else None,
-        "picture": painted[0].relative_to(plan.folder).as_posix() if painted else None,
+        "request": asdict(request) if request else None,
+        "picture": picture.relative_to(plan.folder).as_posix() if picture else None,
     }
 
 
@@ -185,16 +211,21 @@ def _give_memory_back() -> None:
 
 def _told_by_a_fresh_process(folder: Path, files: Sequence[Path]) -> list[Proven]:
     """What `scumble adapter verify` says of the files; FileError when it dies without a word."""
-    command = [sys.executable, "-P", "-m", "scumble", "adapter", "verify", "--json"]
-    command += ["--run", str(folder.resolve()), "--", *(str(file.resolve()) for file in files)]
+    command = [sys.executable, "-P", "-m", "scumble.cli.alone", "adapter", "verify", "--json"]
+    kept = folder.resolve()
+    command += ["--run", str(kept), "--pictures", str(kept / probes.FOLDER), "--"]
+    command += [str(file.resolve()) for file in files]
     paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     here = os.environ | {
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "HF_HUB_OFFLINE": "1",  # all that the run has loaded is on this machine
     }
     start = time.perf_counter()
-    with told(folder):
-        done = subprocess.run(command, capture_output=True, env=here, check=False)
+    try:
+        done = _ended(command, here)
+    except OSError as error:
+        problem = f"not proven: no process could be started for it ({error})"
+        raise FileError(files[0], problem, _later(files[0])) from error
     seconds = time.perf_counter() - start
     try:
         lines = done.stdout.decode(errors="replace").splitlines()
@@ -203,6 +234,30 @@ def _told_by_a_fresh_process(folder: Path, files: Sequence[Path]) -> list[Proven
         return [_proven(file, row, seconds / len(files)) for file, row in named]
     except (ValueError, StopIteration, KeyError, TypeError):
         raise _silent(files[0], done) from None
+
+
+def _ended(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    """What a process printed until its end, which comes with that of this one at the latest."""
+    theirs, ours = os.pipe()
+    try:
+        with subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        ) as process:
+            try:
+                printed, errors = process.communicate()
+            finally:
+                process.kill()  # one that has ended hears nothing of it
+                process.wait()
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    return subprocess.CompletedProcess(command, process.returncode, printed, errors)
 
 
 def _proven(file: Path, row: Mapping[str, Any], seconds: float) -> Proven:
@@ -223,9 +278,14 @@ def _silent(file: Path, done: subprocess.CompletedProcess[bytes]) -> FileError:
     lines = done.stderr.decode(errors="replace").strip().splitlines()[-LINES:]
     ended = f"ended with {done.returncode}"
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+        name = {one.value: one.name for one in signal.Signals}.get(-done.returncode, "a signal")
         ended = f"was killed by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
     last = f"; its last lines: {' | '.join(lines)}" if lines else ""
     problem = f"not proven: the fresh process {ended}{last}"
-    again = f"scumble adapter verify {file} --run {file.parent}"
-    return FileError(file, problem, f"the file stays; `{again}` tries again")
+    return FileError(file, problem, _later(file))
+
+
+def _later(file: Path) -> str:
+    """How a proof is made up for."""
+    here, folder = shlex.quote(str(file.resolve())), shlex.quote(str(file.resolve().parent))
+    return f"the file stays; `scumble adapter verify {here} --run {folder}` tries again"

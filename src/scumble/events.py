@@ -110,6 +110,13 @@ class Exported:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proving:
+    """A fresh process begins to read these files; it loads the model anew, which takes a while."""
+
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """One thing that was looked at in an adapter file, and a sentence on what was seen.
 
@@ -154,8 +161,13 @@ class Stopped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Interrupted:
+    """Somebody ended the run at once, without waiting for its step or its proof."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failed:
-    """Something that the user can put right ended the run."""
+    """An error ended the run: the user's to put right, or a fault of this program."""
 
     problems: tuple[str, ...]
 
@@ -178,9 +190,11 @@ Event = (
     | Saved
     | Previewed
     | Exported
+    | Proving
     | Proven
     | Warned
     | Stopped
+    | Interrupted
     | Failed
     | Finished
 )

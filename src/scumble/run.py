@@ -9,20 +9,21 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
-from scumble.assembly import asked_for, assembled, resume, samples_folder, source
+from scumble.assembly import asked_for, assembled, resume, source
 from scumble.caching import complete
 from scumble.checkpoint import folder as run_folder
 from scumble.checkpoint import store
 from scumble.data.leases import leased
 from scumble.data.library import Library
 from scumble.data.manifest import samples
-from scumble.delivery import Delivery, delivered, proven
+from scumble.delivery import Delivery, delivered, pictured, proven
 from scumble.disk import claimed, made
-from scumble.errors import ScumbleError, leaves
+from scumble.errors import DiskError, ScumbleError, leaves
 from scumble.events import (
     Event,
     Failed,
     Finished,
+    Interrupted,
     Started,
     Stopped,
     Warned,
@@ -50,7 +51,6 @@ from scumble.validation import previews
 Tell = Callable[[Event], None]
 Asked = Sequence[tuple[previews.Request, Entry]]
 INTERRUPTED = 130
-AT_ONCE = "Stopped at once. What is saved and cached is whole; the same command goes on from there."
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,19 @@ def train(job: JobSpec, base: Path) -> Outcome:
         try:
             return _train(job, base, plan, tell, signals)
         except KeyboardInterrupt:
-            tell(Warned(text=AT_ONCE))
+            tell(Interrupted())
             return Outcome(INTERRUPTED)
-        except (ScumbleError, ExceptionGroup) as problem:
-            tell(Failed(problems=tuple(map(str, leaves(problem)))))
+        except Exception as problem:
+            tell(Failed(problems=tuple(map(_words, leaves(problem)))))
             raise
+
+
+def _words(error: BaseException) -> str:
+    match error:
+        case ScumbleError():
+            return str(error)
+        case _:
+            return f"{type(error).__name__}: {error}"
 
 
 def _end(following: Sequence[trackers.Tracker], tell: Tell) -> None:
@@ -119,9 +127,19 @@ def _train(job: JobSpec, base: Path, plan: Plan, tell: Tell, signals: Signals) -
         return Outcome(INTERRUPTED)
     proven(delivery, tell)
     step = max(plan.newest.step if plan.newest else 0, steps)
+    sheet = _before_after(plan.folder, tell)
     tell(Finished(step=step, seconds=perf_counter() - start))
-    files = [plan.folder / "report.html", before_after(plan.folder), *delivery.files]
+    files = [plan.folder / "report.html", sheet, *delivery.files]
     return Outcome(0, tuple(file for file in files if file is not None and file.exists()))
+
+
+def _before_after(folder: Path, tell: Tell) -> Path | None:
+    """The picture of what training has done; no run fails for want of it."""
+    try:
+        return before_after(folder)
+    except DiskError as error:
+        tell(Warned(text=f"The picture of before and after was not written: {error}."))
+        return None
 
 
 def _delivered(
@@ -143,8 +161,9 @@ def _delivered(
         if newest:
             resume(parts, newest, plan.changed, tell)
         if after >= steps:
-            tell(Warned(text=f"All {after} steps are taken; raise training.steps to go on."))
-        for event in _opening(plan, parts, after):
+            words = f"All {after} steps are taken; what they led to is delivered and proven again"
+            tell(Warned(text=f"{words} (raise training.steps to go on)."))
+        for event in _opening(plan, parts, asked, after):
             tell(event)
         for text in optimizers.advice(job.training):
             tell(Warned(text=text))
@@ -163,7 +182,7 @@ def _dates(plan: Plan) -> Dates:
     return Dates(previews=every, saves=plan.job.saving.every)
 
 
-def _opening(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
+def _opening(plan: Plan, parts: Parts, asked: Asked, after: int) -> Iterator[Event]:
     """What comes before the first step: the announcement, and a preview that is still due."""
     job, place, dates = plan.job, plan.place, _dates(plan)
     yield Started(
@@ -180,9 +199,9 @@ def _opening(plan: Plan, parts: Parts, after: int) -> Iterator[Event]:
         examples=plan.examples_per_epoch,
         steps_per_epoch=plan.steps_per_epoch,
     )
-    there = len(list(samples_folder(plan, after).glob("*.png")))
-    due = dates.previews > 0 and (after == 0 or dates.preview(after, job.training.steps))
-    if due and there < len(job.validation.prompts):
+    final = after >= job.training.steps
+    due = dates.previews > 0 and (after == 0 or final or dates.preview(after, job.training.steps))
+    if due and any(pictured(plan, one, after) is None for one, _ in asked):
         yield parts.preview(after)
 
 

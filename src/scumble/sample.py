@@ -11,8 +11,9 @@ from torch import nn
 
 from scumble import families
 from scumble.adapters.layouts import Changes
-from scumble.adapters.worn import misfits, put_on
-from scumble.checkpoint import export
+from scumble.adapters.worn import put_on
+from scumble.checkpoint import bases, export
+from scumble.checkpoint.verdicts import misfits
 from scumble.disk import made
 from scumble.errors import FileError, JobError, gather
 from scumble.families import encoding, weights
@@ -88,12 +89,7 @@ def _next(folder: Path) -> int:
 def read_for(model: weights.Model, file: Path) -> Changes:
     """The changes in an adapter file; every layer that does not fit the model is told at once."""
     told = export.layers(file, model.family.keys)
-    unfit = [
-        problem
-        for part, layers in told.items()
-        for problem in misfits(weights.skeleton(model, part), layers, aliases(model, part))
-    ]
-    if unfit:
+    if unfit := misfits(told, bases.of_parts(model, told)):
         more = f" (and {len(unfit) - 1} more layers like it)" if len(unfit) > 1 else ""
         remedy = "this adapter was made for another model"
         raise FileError(file, f"{unfit[0]}{more}", remedy)

@@ -44,7 +44,7 @@ def layer(rank: int = 2, alpha: float = 1.0) -> LoraTensors:
 
 
 def change(told: LoraTensors) -> torch.Tensor:
-    return told.alpha / len(told.down) * told.up @ told.down
+    return told.alpha / len(told.down) * told.up.float() @ told.down.float()
 
 
 def picture(folder: Path, adapter: Path | None) -> np.ndarray:
@@ -69,6 +69,33 @@ def picture(folder: Path, adapter: Path | None) -> np.ndarray:
 def off(found: np.ndarray, wanted: np.ndarray) -> float:
     """Relative error."""
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """What is painted without an adapter."""
+    return picture(tmp_path_factory.mktemp("base"), None)
+
+
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that a run has left, of every layer, with another alpha than rank."""
+    root = tmp_path_factory.mktemp("run")
+    trained(
+        root,
+        training__steps=3,
+        training__learning_rate=3e-2,
+        adapter__targets="all",
+        adapter__alpha=2.0,
+        export__dtype="float32",
+    )
+    return root / "out/toy/toy.safetensors"
+
+
+@pytest.fixture(scope="module")
+def painted(delivered: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """What is painted with it."""
+    return picture(tmp_path_factory.mktemp("with"), delivered)
 
 
 def write(file: Path, changes: Changes, layout: str = "diffusers", dtype: str = "float32") -> int:
@@ -134,10 +161,41 @@ def test_kohya_files_say_what_their_readers_look_for_unless_we_are_told_otherwis
     assert not any(name.startswith("ss_") for name in export.read(file, KEYS).metadata)
 
 
+@pytest.mark.parametrize(
+    ("flavour", "architecture"),
+    [("dev", "flux-1-dev/lora"), ("schnell", "flux-1-schnell/lora"), ("kontext", None)],
+)
+def test_web_uis_are_told_the_model_where_it_has_a_name(
+    tmp_path: Path, flavour: str, architecture: str | None
+) -> None:
+    file, told = tmp_path / "a.safetensors", {"denoiser": {Q: layer()}}
+    about = {"scumble.family": "flux", "scumble.flavour": flavour, "scumble.job": "my cat"}
+    export.write(file, told, KEYS, layout="kohya", dtype="float32", about=about)
+    found = export.read(file, KEYS).metadata
+    assert found.get("modelspec.architecture") == architecture
+    assert found.get("modelspec.title") == ("my cat" if architecture else None)
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "kohya"])
+def test_half_precision_loses_no_small_or_large_change(tmp_path: Path, layout: str) -> None:
+    """After a few steps of a warm-up, `up` holds numbers that float16 cannot tell apart."""
+    make, file = torch.Generator().manual_seed(0), tmp_path / "a.safetensors"
+    down = torch.randn(4, 32, generator=make)
+    for size in (1e-8, 1e6):
+        up = size * torch.randn(32, 4, generator=make)
+        told = {name: LoraTensors(down, up * (1 + i), 2.0) for i, name in enumerate((Q, K))}
+        write(file, {"denoiser": told}, layout, "float16")
+        found = export.layers(file, KEYS)["denoiser"]
+        for name, one in told.items():
+            wanted = change(one)
+            assert torch.linalg.norm(change(found[name]) - wanted) < 5e-3 * wanted.norm(), size
+        assert {len(one.down) for one in found.values()} == {4}, "what is shared stays so"
+
+
 def test_a_number_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
     bad = layer()
     bad.up[0, 0] = float("nan")
-    huge = LoraTensors(torch.full((1, 4), 1e6), torch.ones(4, 1), 1.0)
+    huge = LoraTensors(torch.full((1, 4), 1e6), torch.full((4, 1), 1e6), 1.0)
     alpha = LoraTensors(torch.ones(1, 4), torch.ones(4, 1), float("inf"))
     for told, dtype in ((bad, "float32"), (huge, "float16"), (alpha, "float32")):
         for layout in LAYOUTS:
@@ -251,10 +309,11 @@ def encoder_layers(part: str) -> dict[str, LoraTensors]:
 
 
 @pytest.mark.parametrize("part", ["clip", "t5"])
-def test_layers_of_text_encoders_change_the_picture(tmp_path: Path, part: str) -> None:
-    told, base = {part: encoder_layers(part)}, picture(tmp_path / "base", None)
-    found = []
-    for layout in ("diffusers", "kohya", "comfy"):
+def test_layers_of_text_encoders_change_the_picture(
+    tmp_path: Path, base: np.ndarray, part: str
+) -> None:
+    told, found = {part: encoder_layers(part)}, []
+    for layout in ("diffusers", "kohya"):
         file = tmp_path / f"{layout}.safetensors"
         write(file, told, layout)
         found.append(picture(tmp_path / layout, file))
@@ -262,39 +321,36 @@ def test_layers_of_text_encoders_change_the_picture(tmp_path: Path, part: str) -
         assert off(found[-1], found[0]) < 1e-3
 
 
-def test_an_adapter_paints_the_same_in_every_layout(tmp_path: Path) -> None:
-    trained(
-        tmp_path,
-        training__steps=2,
-        training__learning_rate=3e-2,
-        adapter__targets="all",
-        export__dtype="float32",
-    )
-    file, base = tmp_path / "out/toy/toy.safetensors", picture(tmp_path / "base", None)
-    wanted = picture(tmp_path / "with", file)
-    assert off(wanted, base) > 0.01
-    changes = export.layers(file, KEYS)
+def test_an_adapter_paints_the_same_in_every_layout(
+    tmp_path: Path, base: np.ndarray, delivered: Path, painted: np.ndarray
+) -> None:
+    assert off(painted, base) > 0.01
     for layout in ("kohya", "comfy"):
         other = tmp_path / f"{layout}.safetensors"
-        write(other, changes, layout)
-        assert off(picture(tmp_path / layout, other), wanted) < 1e-4
+        write(other, export.layers(delivered, KEYS), layout)
+        assert off(picture(tmp_path / layout, other), painted) < 1e-4
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_adapter_of_no_numbers_paints_nothing(tmp_path: Path) -> None:
+    file, told = tmp_path / "a.safetensors", layer()
+    write(file, {"denoiser": {Q: told}})
+    tensors = load_file(file)
+    tensors[f"transformer.{Q}.lora_B.weight"][0, 0] = torch.nan
+    save_file(tensors, file)
+    with pytest.raises(FileError, match=f"1 layers hold values that are no .*first '{Q}'"):
+        picture(tmp_path / "out", file)
+
+
 def test_the_published_pipeline_loads_it_and_paints_what_we_paint(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, dtype: str
+    caplog: pytest.LogCaptureFixture, base: np.ndarray, delivered: Path, painted: np.ndarray
 ) -> None:
     from diffusers import FluxPipeline
 
-    changes = {"training__steps": 3, "adapter__targets": "all", "adapter__alpha": 2.0}
-    trained(tmp_path, export__dtype=dtype, training__learning_rate=3e-2, **changes)
-    file = tmp_path / "out/toy/toy.safetensors"
-    ours, base = picture(tmp_path / "with", file), picture(tmp_path / "without", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipeline = FluxPipeline.from_pretrained(weights.located("builtin:tiny-flux", Path()))
         with caplog.at_level(logging.WARNING):
-            pipeline.load_lora_weights(str(file))
+            pipeline.load_lora_weights(str(delivered))
         answer: Any = pipeline(
             PROMPT,
             width=SIDE,
@@ -310,10 +366,10 @@ def test_the_published_pipeline_loads_it_and_paints_what_we_paint(
         for name in pipeline.transformer.state_dict()
         if "lora_" in name
     }
-    written = {key.removeprefix("transformer.") for key in load_file(file)}
+    written = {key.removeprefix("transformer.") for key in load_file(delivered)}
     assert loaded == written, "every key found its place and no place is left without one"
     said = [r.getMessage() for r in caplog.records]
     assert not [m for m in said if "key" in m.lower() and "CLIPTextModel" not in m], said
     (theirs,) = answer.images
     assert off(theirs, base) > 0.02
-    assert off(ours, np.round(theirs * 255) / 255) < 1e-3
+    assert off(painted, np.round(theirs * 255) / 255) < 1e-3

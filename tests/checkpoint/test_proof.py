@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,13 @@ from scumble.checkpoint.state import ADAPTER
 from scumble.checkpoint.verdicts import Base
 from scumble.errors import FileError
 from scumble.families.flux_network import FluxConfig, FluxTransformer
+from tests.toys import opened
 
 FLUX = families.find("flux", "dev")
-LAYOUTS = ("diffusers", "kohya", "comfy", "ai-toolkit")
+SPELLINGS = ("diffusers", "kohya", "comfy")
+LAYOUTS = (*SPELLINGS, "ai-toolkit")
+"""The last is the first by another name, so faults are planted in the others."""
+
 QUERY, KEY = (f"transformer_blocks.0.attn.{name}" for name in ("to_q", "to_k"))
 Tensors = dict[str, Tensor]
 
@@ -31,11 +36,17 @@ Tensors = dict[str, Tensor]
 def base() -> Base:
     """A small FLUX on the meta device."""
     config = FluxConfig(
-        num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2
+        num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2
     )
     with torch.device("meta"):
         network = FluxTransformer(config)
     return Base(keys=FLUX.keys, shapes={"denoiser": bases.linears(network)}, told="a small flux")
+
+
+@pytest.fixture(scope="module")
+def published() -> Base:
+    """FLUX.1 at its size."""
+    return bases.published(FLUX)
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +106,94 @@ def of_query(tensors: Tensors, role: str) -> str:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_good_file_passes_in_every_layout(
-    tmp_path: Path, base: Base, trained: Changes, layout: str, dtype: str
+    tmp_path: Path, base: Base, trained: Changes, layout: str
 ) -> None:
-    file = written(tmp_path / "a.safetensors", trained, layout, dtype=dtype)
-    assert set(states(file, base).values()) == {"ok"}
-    count = len(load_file(file))
-    assert f"{count} of {count} keys" in said(file, base, "keys")
+    for dtype in ("float32", "bfloat16", "float16"):
+        file = written(tmp_path / "a.safetensors", trained, layout, dtype=dtype)
+        assert set(states(file, base).values()) == {"ok"}
+        count = len(load_file(file))
+        assert f"{count} of {count} keys" in said(file, base, "keys")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+def drawn(base: Base, seed: int) -> tuple[Changes, bool]:
+    """An adapter that nobody planned, and whether some of its layers change nothing."""
+    plan, draw = random.Random(seed), torch.Generator().manual_seed(seed)
+    size, share = plan.choice([1e-7, 1e-3, 1.0, 100.0]), plan.choice([0.1, 0.5, 1.0])
+    rank, alpha, mixed = plan.choice([1, 4, 16]), plan.choice([0.3, 1.0, 16.0]), seed % 3 == 0
+    layers: dict[str, LoraTensors] = {}
+    for name, (outputs, inputs) in base.shapes["denoiser"].items():
+        if plan.random() > share and layers:
+            continue
+        width = plan.choice([1, 3, 8]) if mixed else rank
+        down = torch.randn(width, inputs, generator=draw) / inputs**0.5
+        zero = seed % 4 == 0 and bool(layers) and plan.random() < 0.2
+        up = torch.randn(outputs, width, generator=draw) * (0.0 if zero else size)
+        layers[name] = LoraTensors(down, up, plan.choice([0.7, 4.0]) if mixed else alpha)
+    return {"denoiser": layers}, any(not one.up.any() for one in layers.values())
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_no_good_adapter_is_ever_called_bad_wherever_it_travels(
+    tmp_path: Path, base: Base, seed: int
+) -> None:
+    """Any ranks, alphas, sizes, subsets, number types and layouts, marked or not."""
+    (changes, zeros), plan = drawn(base, seed), random.Random(seed)
+    marked = zeros or seed % 2 == 0  # a zero layer that nobody vouches for is a fault
+    kind = plan.choice(["float32", "bfloat16", "float16"])
+    file = tmp_path / "0.safetensors"
+    written(file, changes, plan.choice(LAYOUTS), marked=marked, dtype=kind)
+    for hop in range(1, 4):
+        found = verdicts.looked(file, base).verdicts
+        assert [(one.name, one.text) for one in found if one.state == "failed"] == []
+        out, layout = tmp_path / f"{hop}.safetensors", plan.choice(LAYOUTS)
+        dtype = plan.choice([None, "float32", "bfloat16", "float16"])
+        converted(file, out, FLUX.keys, layout=layout, dtype=dtype, drop=False)
+        file = out
+
+
+@pytest.mark.parametrize("layout", ["kohya", "diffusers"])
+def test_an_untrained_layer_may_be_left_out_and_come_back(
+    tmp_path: Path, base: Base, trained: Changes, layout: str
+) -> None:
+    """A fused layer cannot say whether a part of zeros was there."""
+    layers = dict(trained["denoiser"])
+    layers[KEY] = replace(layers[KEY], up=torch.zeros(32, 4))
+    file = written(tmp_path / "a.safetensors", {"denoiser": layers}, layout)
+    assert failed(file, base) == set()
+    assert (KEY in export.layers(file, FLUX.keys)["denoiser"]) == (layout == "diffusers")
+
+
+def test_two_faults_at_once_are_both_named(tmp_path: Path, base: Base, trained: Changes) -> None:
+    layers = {name: replace(one, alpha=2 * one.alpha) for name, one in trained["denoiser"].items()}
+    layers[QUERY], layers[KEY] = layers[KEY], layers[QUERY]
+    file, about = tmp_path / "a.safetensors", proof.marks(trained)
+    changes = {"denoiser": layers}
+    export.write(file, changes, FLUX.keys, layout="kohya", dtype="bfloat16", about=about)
+    assert failed(file, base) == {"alpha", "layers"}
+    assert "2 times as strong" in said(file, base, "alpha")
+    assert f"'{QUERY}' holds what was trained for '{KEY}'" in said(file, base, "layers")
+
+
+def test_another_adapter_altogether_is_told_without_trying_every_pair(trained: Changes) -> None:
+    draw = torch.Generator().manual_seed(9)
+    other = {
+        name: replace(one, up=torch.randn(one.up.shape, generator=draw))
+        for name, one in trained["denoiser"].items()
+    }
+    differences = proof.compared({"denoiser": other}, proof.marks(trained)) or []
+    assert {one.kind for one in differences} == {"other"} and len(differences) == len(other)
+
+
+def test_marks_reach_beyond_the_range_of_float32(trained: Changes) -> None:
+    for size in (1e-14, 1e14):
+        one = trained["denoiser"][QUERY]
+        told = LoraTensors(one.down * size, one.up * size, 2.0)
+        wanted = 0.5 * torch.linalg.norm(one.up @ one.down) * size**2
+        assert proof.mark("denoiser", QUERY, told).norm == pytest.approx(float(wanted), rel=1e-4)
+
+
+@pytest.mark.parametrize("layout", SPELLINGS)
 def test_one_misspelt_key_is_named_with_the_one_that_was_meant(
     tmp_path: Path, base: Base, trained: Changes, layout: str
 ) -> None:
@@ -122,7 +210,7 @@ def test_one_misspelt_key_is_named_with_the_one_that_was_meant(
     assert key.replace("attn", "atn") in words and f"did you mean '{key}'?" in words
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SPELLINGS)
 @pytest.mark.parametrize("where", ["one layer", "every layer"])
 def test_a_doubled_strength_is_named(
     tmp_path: Path, base: Base, trained: Changes, layout: str, where: str
@@ -141,7 +229,7 @@ def test_a_doubled_strength_is_named(
     assert "is 2 times as strong as it was trained" in said(file, base, "alpha")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SPELLINGS)
 def test_weights_that_were_zeroed_are_named(
     tmp_path: Path, base: Base, trained: Changes, layout: str
 ) -> None:
@@ -155,8 +243,8 @@ def test_weights_that_were_zeroed_are_named(
     assert "it does nothing" in said(every, base, "norm")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("layout", SPELLINGS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_value_that_is_no_number_is_named_by_its_key(
     tmp_path: Path, base: Base, trained: Changes, layout: str, value: float
 ) -> None:
@@ -173,7 +261,7 @@ def test_a_value_that_is_no_number_is_named_by_its_key(
     assert key in said(file, base, "finite")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SPELLINGS)
 def test_swapped_layers_are_named_both(
     tmp_path: Path, base: Base, trained: Changes, layout: str
 ) -> None:
@@ -189,15 +277,14 @@ def test_swapped_layers_are_named_both(
     assert f"'{KEY}' holds what was trained for '{QUERY}'" in words
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SPELLINGS)
 def test_a_file_of_another_size_is_named_as_such(
-    tmp_path: Path, base: Base, trained: Changes, layout: str
+    tmp_path: Path, published: Base, trained: Changes, layout: str
 ) -> None:
     file = written(tmp_path / "a.safetensors", trained, layout)
-    small = bases.published(FLUX)
-    assert {"family", "shapes"} <= failed(file, small)
-    assert "32x32 in the file, 3072x3072 in the model" in said(file, small, "shapes")
-    assert not verdicts.looked(file, small).fits
+    assert {"family", "shapes"} <= failed(file, published)
+    assert "32x32 in the file, 3072x3072 in the model" in said(file, published, "shapes")
+    assert not verdicts.looked(file, published).fits
 
 
 @pytest.mark.parametrize(
@@ -250,6 +337,18 @@ def test_other_weights_of_the_same_size_are_named(trained: Changes) -> None:
     assert [one.kind for one in differences] == ["other"], "as strong, but the wrong way"
 
 
+def test_a_little_of_another_layer_is_too_much(trained: Changes) -> None:
+    """Rounding moves a mark by less than a hundredth; this is a seventh."""
+    layers = dict(trained["denoiser"])
+    one, other = layers[QUERY], layers[KEY]
+    size = (one.up @ one.down).norm() / (other.up @ other.down).norm()
+    mixed = torch.cat([one.up, 0.15 * size * other.up], dim=1)
+    down = torch.cat([one.down, other.down])
+    layers[QUERY] = LoraTensors(down, mixed, one.alpha * len(down) / len(one.down))
+    differences = proof.compared({"denoiser": layers}, proof.marks(trained)) or []
+    assert [(one.layer, one.kind) for one in differences] == [(QUERY, "other")]
+
+
 def test_marks_do_not_depend_on_how_a_change_is_cut_into_two_matrices(trained: Changes) -> None:
     turned = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1))).Q
     other = {
@@ -292,6 +391,17 @@ def test_alpha_is_held_against_the_metadata_of_sd_scripts(
     assert "its metadata says alpha 2" in said(file, base, "alpha")
 
 
+@pytest.mark.parametrize("told", ["Dynamic", "None", "nan", "inf"])
+def test_a_rank_or_alpha_that_is_no_number_says_nothing(
+    tmp_path: Path, base: Base, trained: Changes, told: str
+) -> None:
+    """Tools that resize adapters write such things."""
+    file, about = tmp_path / "a.safetensors", {"ss_network_dim": told, "ss_network_alpha": told}
+    export.write(file, trained, FLUX.keys, layout="kohya", dtype="float32", about=about)
+    assert states(file, base)["alpha"] == "unknown"
+    assert "alpha / rank is 0.5" in said(file, base, "alpha")
+
+
 def test_a_scale_far_above_one_is_worth_a_remark(tmp_path: Path, base: Base) -> None:
     loud = {"denoiser": {QUERY: replace(_layer(), alpha=64.0)}}
     file = written(tmp_path / "a.safetensors", loud, "comfy", marked=False)
@@ -330,8 +440,8 @@ def test_an_empty_file_and_one_of_a_model_do_not_pass(tmp_path: Path, base: Base
     assert "weights of a model" in said(file, base, "family")
 
 
-def test_the_published_sizes_know_text_encoders_too(tmp_path: Path) -> None:
-    base = bases.published(FLUX)
+def test_the_published_sizes_know_text_encoders_too(tmp_path: Path, published: Base) -> None:
+    base = published
     assert [len(base.shapes[part]) for part in ("clip", "t5")] == [72, 168]
     assert all(
         FLUX.keys[part].by_ours(layer) for part, layers in base.shapes.items() for layer in layers
@@ -340,6 +450,32 @@ def test_the_published_sizes_know_text_encoders_too(tmp_path: Path) -> None:
     fitting = LoraTensors(torch.ones(2, 768), torch.ones(3072, 2), 2.0)
     file = written(tmp_path / "a.safetensors", {"clip": {layer: fitting}}, "kohya")
     assert failed(file, base) == set()
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "lora_te_text_model_encoder_layers_0_mlp_fc1",
+        "text_encoders.clip_l.text_model.encoder.layers.0.mlp.fc1",
+    ],
+)
+def test_every_spelling_of_a_text_encoder_is_held_against_the_models(
+    tmp_path: Path, stem: str
+) -> None:
+    model, file = opened(FLUX, "builtin:tiny-flux"), tmp_path / "a.safetensors"
+    ((outputs, inputs),) = {
+        shape
+        for name, shape in bases.of_parts(model, ["clip"])["clip"].items()
+        if name.endswith("layers.0.mlp.fc1")
+    }
+    save_file(
+        {
+            f"{stem}.lora_down.weight": torch.ones(2, inputs),
+            f"{stem}.lora_up.weight": torch.ones(outputs, 2),
+        },
+        file,
+    )
+    assert failed(file, bases.of_model(model, "tiny", [file])) == set()
 
 
 def test_marks_are_small() -> None:

@@ -140,6 +140,28 @@ def test_settings_of_peft_go_into_the_numbers_and_not_along(
         torch.testing.assert_close(one, before[name])
 
 
+def test_what_the_metadata_says_of_the_file_is_true_of_the_new_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hashes of other bytes are none of it, and a kohya file has the rank and alpha it says."""
+    file, there = written(tmp_path, "kohya"), tmp_path / "diffusers.safetensors"
+    stale = {"sshs_model_hash": "abc", "modelspec.hash_sha256": "def"}
+    ours = {"scumble.family": "flux", "scumble.flavour": "dev"}
+    save_file(load_file(file), file, {**metadata(file), **stale, **ours})
+    assert metadata(file)["ss_network_alpha"] == "3.0"
+    assert main(["adapter", "convert", str(file), str(there), "--to", "diffusers"]) == 0
+    assert (
+        "sshs_model_hash" in capsys.readouterr().out and not stale.keys() & metadata(there).keys()
+    )
+    for layout in ("kohya", "comfy"):
+        back = tmp_path / f"{layout}.safetensors"
+        assert main(["adapter", "convert", str(there), str(back), "--to", layout]) == 0
+        found = metadata(back)
+        assert (found["ss_network_dim"], found["ss_network_alpha"]) == ("2", "2.0")
+        assert found["modelspec.title"] == "My cat \N{CAT FACE}"
+        assert found["modelspec.architecture"] == "flux-1-dev/lora"
+
+
 def test_info_tells_of_foreign_files_and_says_what_it_cannot_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

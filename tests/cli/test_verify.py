@@ -132,6 +132,69 @@ def test_verify_proves_a_good_file_again(copied: Path, capsys: pytest.CaptureFix
     assert code == 0 and set(names(row).values()) == {"ok"}
 
 
+def test_a_picture_that_the_base_makes_as_well_proves_nothing(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own,) = (copied / "samples").glob("step-000004/00-*.png")
+    shutil.copy(copied / "proof" / "base.png", own)
+    _, (row,) = asked(capsys, copied / "toy.safetensors", "--run", copied)
+    assert names(row)["picture"] == "unknown"
+    assert "too near to tell them apart" in words(row, "picture")
+    with Image.open(own) as picture:
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(own)
+    code, (row,) = asked(capsys, copied / "toy.safetensors", "--run", copied)
+    assert (code, names(row)["picture"]) == (2, "failed")
+
+
+def test_looking_at_a_run_again_leaves_its_folder_alone(
+    copied: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = {file: file.stat().st_mtime_ns for file in copied.rglob("*")}
+    out = tmp_path / "pictures"
+    asked(capsys, copied / "toy.safetensors", "--run", copied, "--pictures", out)
+    assert before == {file: file.stat().st_mtime_ns for file in copied.rglob("*")}
+    assert sorted(file.name for file in out.glob("*.png")) == ["again-toy.png", "base.png"]
+
+
+def test_an_adapter_of_a_text_encoder_is_not_said_to_change_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "clip.safetensors"
+    layer = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+    tensors = {
+        f"{layer}.lora_A.weight": torch.ones(2, 64),
+        f"{layer}.lora_B.weight": torch.ones(64, 2),
+    }
+    save_file(tensors, file)
+    code, (row,) = asked(capsys, file, "--model", "builtin:tiny-flux")
+    assert code == 0 and names(row)["texts"] == "unknown" and "effect" not in names(row)
+
+
+def test_files_of_several_models_are_each_held_against_their_own(
+    done: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order they were named; a foreign file's model is the published one."""
+    wide, ours = tmp_path / "wide.safetensors", done.folder / "toy.kohya.safetensors"
+    stem, broken = "lora_unet_double_blocks_0_img_attn_proj", tmp_path / "broken.safetensors"
+    down, up = torch.ones(1, 3072), torch.ones(3072, 1)
+    save_file({f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}, wide)
+    broken.write_bytes(b"torn")
+    code, rows = asked(capsys, wide, ours, broken, wide)
+    assert code == 2 and [row["file"] for row in rows] == [
+        str(f) for f in (wide, ours, broken, wide)
+    ]
+    assert [row["proven"] for row in rows] == [True, True, False, True]
+    assert "as published" in words(rows[0], "family") and "builtin" in words(rows[1], "family")
+    assert rows[0].keys() == {
+        "file",
+        "proven",
+        "verdicts",
+        "fresh_process",
+        "seconds",
+        "pictures",
+    }, "what scripts read"
+
+
 def test_verify_tells_in_words(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["adapter", "verify", str(copied / "toy.kohya.safetensors")]) == 0
     said = " ".join(capsys.readouterr().out.split())

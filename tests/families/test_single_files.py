@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor
 
 from scumble import families
-from scumble.families import encoding, tokenizers, weights
+from scumble.families import encoding, readings, tokenizers, weights
 from scumble.families.family import Entry, Knobs, Prompt, Scene, Told, stacked
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import Place
+from scumble.preflight.located import located
 from scumble.sample import Sampling, sampled
 from scumble.spec.hardware import HardwareSpec
+from scumble.spec.job import JobSpec
 from scumble.spec.model import ModelSpec
 from scumble.spec.saving import CacheSpec
 from scumble.spec.validation import ValidationSpec
@@ -27,6 +30,11 @@ from tests.families import loose
 CPU = torch.device("cpu")
 DEV = families.find("flux", "dev")
 TOKENS = 16
+SMALL_JOB = {
+    "data": [{"id": "a", "folder": "a", "resolution": 32}],
+    "adapter": {"rank": 1},
+    "training": {"steps": 1, "learning_rate": 1e-3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +178,24 @@ def test_shards_in_the_authors_layout_are_read_together(folder: Path, tmp_path: 
     assert words in refused(folder, denoiser=first)
 
 
+def test_shards_behind_links_are_found_by_the_names_of_the_links(
+    folder: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """As the hub's cache keeps them: the names that tell of a set lead to hashes."""
+    tensors, names = loose.published(folder, "denoiser"), []
+    for at, some in enumerate((sorted(tensors)[::2], sorted(tensors)[1::2])):
+        blob = tmp_path / f"{at:064x}"
+        loose.save({name: tensors[name] for name in some}, blob)
+        names.append(tmp_path / f"flux-{at + 1:05d}-of-00002.safetensors")
+        names[-1].symlink_to(blob)
+    wanted = spec(folder, denoiser=names[0].name)
+    found = weights.opened(DEV, wanted, tmp_path)
+    assert found.files("denoiser") == tuple(names)
+    job = JobSpec.model_validate({"name": "x", "model": wanted, **SMALL_JOB})
+    assert located(job, tmp_path).model.parts["denoiser"] == str(names[0])
+    assert_same(load(found, "denoiser").state_dict(), load(model(folder), "denoiser").state_dict())
+
+
 def test_relative_paths_start_where_the_job_lies(folder: Path, files: dict[str, Path]) -> None:
     found = model("model", base=folder.parent, autoencoder="files/ae.safetensors")
     assert found.parts["autoencoder"].files == (files["autoencoder"],)
@@ -216,7 +242,12 @@ def test_fp8_text_encoders_read_nearly_the_same(folder: Path, tmp_path: Path) ->
     assert 0 < (found - exact).norm() / exact.norm() < 0.1  # measured: 0.071
 
 
-def test_a_scale_for_every_row_goes_with_its_rows(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece", [readings.PIECE, 7000])
+def test_a_scale_for_every_row_goes_with_its_rows(
+    folder: Path, tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is read at a time."""
+    monkeypatch.setattr(readings, "PIECE", piece)
     published, file = loose.published(folder, "denoiser"), tmp_path / "rows.safetensors"
     name = "single_blocks.0.linear1"
     scale = published[f"{name}.weight"].abs().amax(1, keepdim=True) / 448
@@ -225,6 +256,29 @@ def test_a_scale_for_every_row_goes_with_its_rows(folder: Path, tmp_path: Path) 
     found = load(model(folder, denoiser=file), "denoiser").state_dict()
     key = "single_transformer_blocks.0.attn.to_v.weight"
     assert torch.equal(found[key], (narrow.float() * scale)[256:384])
+    swapped = published["final_layer.adaLN_modulation.1.weight"].roll(128, 0)
+    loose.save(published | {"final_layer.adaLN_modulation.1.weight": swapped.double()}, file)
+    again = load(model(folder, denoiser=file), "denoiser").state_dict()
+    assert torch.equal(again["norm_out.linear.weight"], swapped.roll(128, 0))
+
+
+def test_t5_in_fp8_throughout_is_read_with_the_scale_of_its_words(
+    folder: Path, tmp_path: Path
+) -> None:
+    """`shared` is one tensor with the embedding; markers and scales may be e5m2 and bf16."""
+    tensors, file = loose.published(folder, "t5"), tmp_path / "t5.safetensors"
+    words, scale = tensors["shared.weight"], torch.tensor([0.03], dtype=torch.bfloat16)
+    narrow = (words / scale.float()).to(torch.float8_e5m2)
+    marker = {"scaled_fp8": torch.empty(0, dtype=torch.float8_e5m2)}
+    for name in ("shared", "encoder.embed_tokens"):
+        rest = {key: one for key, one in tensors.items() if key != "shared.weight"}
+        scaled = {f"{name}.weight": narrow, f"{name}.scale_weight": scale}
+        loose.save(rest | scaled | marker, file)
+        module = load(model(folder, t5=file), "t5", torch.bfloat16)
+        found = module.state_dict()
+        assert torch.equal(found["shared.weight"], (narrow.float() * scale.float()).bfloat16())
+        assert len({found[key].data_ptr() for key in found if one_of_two(key)}) == 1
+        assert sum(one.shape == words.shape for one in module.parameters()) == 1
 
 
 def test_other_quantisations_are_named(folder: Path, tmp_path: Path) -> None:
@@ -239,12 +293,14 @@ def test_other_quantisations_are_named(folder: Path, tmp_path: Path) -> None:
     assert f"{name} is quantised as nvfp4" in refused(folder, denoiser=file)
     loose.save(published | {f"{name}.weight_scale": torch.ones(7)}, file)
     assert f"{name}.weight_scale holds 7 scales for the 896 rows" in refused(folder, denoiser=file)
+    loose.save(published | {f"{name}.weight_scale": torch.ones(1, 896)}, file)
+    assert f"{name}.weight_scale holds 896 scales" in refused(folder, denoiser=file)
 
 
 # what is not there, and what is something else
 
 
-def refused(path: Path | None, **parts: Path | str) -> str:
+def refused(path: Path | str | None, **parts: Path | str) -> str:
     wanted = spec(path, **parts)
     with pytest.raises(ExceptionGroup) as group:
         weights.opened(families.find("flux", wanted.flavour), wanted, Path())
@@ -270,6 +326,8 @@ def test_parts_that_a_file_does_not_hold_are_told_at_once(files: dict[str, Path]
         ("autoencodr", "did you mean 'autoencoder'?"),
         ("vae", "did you mean 'autoencoder'?"),
         ("text_encoder_2", "did you mean 't5'?"),
+        ("t5xxl", "did you mean 't5'?"),
+        ("clip_l", "did you mean 'clip'?"),
         ("unet", "known: denoiser, autoencoder, clip, t5"),
     ],
 )
@@ -462,6 +520,62 @@ def test_what_the_hubs_cache_holds_is_read_from_there(
 def test_a_folder_on_this_machine_comes_before_the_hub(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "someone/flux")
     assert model("someone/flux", base=tmp_path).parts["t5"].told.startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("", "it is empty; name a folder, a file or a hub id"),
+        (" ", "it is empty"),
+        ("a\0b", r"'a\x00b' cannot be looked at (embedded null byte)"),
+        ("x" * 5000, "cannot be looked at (OSError)"),
+        ("~nobody-of-this-name/flux", "cannot be looked at (Could not determine home"),
+        (r"C:\models\flux.safetensors", "is a path of Windows"),
+        ("D:/models/flux.safetensors", "is a path of Windows"),
+        ("https://hub.example/someone/flux", "is an address, not a path; write 'someone/flux'"),
+        (
+            "https://hub.example/someone/flux/resolve/main/a/b.safetensors?download=true",
+            "write 'someone/flux/a/b.safetensors'",
+        ),
+        ("https://hub.example", "there is no folder or file"),
+    ],
+)
+def test_a_text_that_is_no_path_here_is_told(path: str, words: str) -> None:
+    for problems in (refused(path), refused("builtin:tiny-flux", t5=path)):
+        assert words in problems and problems.count("\n") == 0
+    job = JobSpec.model_validate({"name": "x", "model": spec(path, t5=path), **SMALL_JOB})
+    assert located(job, Path()).model == job.model
+
+
+def test_links_that_lead_nowhere_are_told(tmp_path: Path) -> None:
+    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    assert "symbolic link" in refused(tmp_path / "ring").lower()
+    (tmp_path / "stale").symlink_to("/gone/flux.safetensors")
+    words = f"no folder or file /gone/flux.safetensors, to which {tmp_path}/stale leads"
+    assert words in refused(tmp_path / "stale")
+
+
+def test_what_is_no_file_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    assert "a device or a pipe" in refused(folder, t5=tmp_path / "pipe.safetensors")
+
+
+def test_folders_of_other_parts_and_models_are_named(folder: Path, tmp_path: Path) -> None:
+    words = refused(folder, denoiser=folder / "vae")
+    assert words.count("\n") == 0 and "it is an autoencoder, not a FLUX.1 transformer" in words
+    words = refused(folder, t5=folder / "vae")
+    assert "no model.safetensors in it, but diffusion_pytorch_model.safetensors" in words
+    words = refused(folder / "transformer")
+    assert "is one part of a model; give the folder above it" in words and "(denoiser)" in words
+    other = tmp_path / "other"
+    shutil.copytree(folder, other, symlinks=True)
+    names = ("transformer_blocks.0.img_mod.1.weight", "txt_norm.weight")
+    loose.save(
+        dict.fromkeys(names, torch.ones(2)),
+        other / "transformer/diffusion_pytorch_model.safetensors",
+    )
+    words = refused(other)
+    assert words.count("\n") == 0 and "it seems to be a Qwen-Image transformer" in words
 
 
 def test_what_is_nowhere_is_told_for_the_path_and_for_the_part() -> None:

@@ -78,7 +78,7 @@ def test_a_download_that_ended_early_says_how_far_it_came(tmp_path: Path) -> Non
     [
         (b"{\xff}", b"", "is damaged"),
         (b"{" + b"[" * 5000, b"", "is damaged"),
-        ({"a": entry(0, 8, dtype="F4")}, b"12345678", "numbers of the kind F4, which is not read"),
+        ({"a": entry(0, 8, dtype="F4")}, b"12345678", "kind F4, which is not read here; use the"),
         ({"a": entry(0, 12)}, b"123456789012", "a needs 8 bytes and has 12"),
         ({"a": entry(0, 8, (-2,))}, b"12345678", r"a has the shape \(-2,\)"),
         ({"a": entry(0, 8, "xy")}, b"12345678", "is damaged"),

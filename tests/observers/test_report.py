@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from scumble.errors import DiskError
 from scumble.events import (
     Exported,
     Failed,
     Finished,
+    Interrupted,
     Previewed,
     Proven,
     Resumed,
@@ -206,11 +208,35 @@ def test_the_verdicts_of_the_newest_proof_stand_in_the_report(tmp_path: Path) ->
 
 def test_a_failed_run_is_told_as_one(tmp_path: Path) -> None:
     note, report = Journal(tmp_path), Report(tmp_path)
-    for event in (started(tmp_path), Failed(problems=("the file is not what was trained",))):
+    for event in (started(tmp_path), Failed(problems=("the file is <not> what was trained",))):
         note(event)
         report(event)
-    assert "Failed." in Page(tmp_path / "report.html").words
-    assert "Failed." in Page(write(tmp_path)).words
+    for page in (Page(tmp_path / "report.html"), Page(write(tmp_path))):
+        assert "Failed." in page.words and page.open == []
+        assert "What went wrong" in page.words
+        assert "the file is <not> what was trained" in page.words
+    note(started(tmp_path))
+    assert "went wrong" not in Page(write(tmp_path)).words, "that was an earlier session"
+
+
+def test_a_run_that_was_ended_at_once_is_not_shown_as_running(tmp_path: Path) -> None:
+    note, report = Journal(tmp_path), Report(tmp_path)
+    for event in (started(tmp_path), step(1), Interrupted()):
+        note(event)
+        report(event)
+    for page in (Page(tmp_path / "report.html"), Page(write(tmp_path))):
+        assert "Interrupted." in page.words and "Running." not in page.words
+
+
+def test_the_file_of_an_earlier_step_is_told_as_such(tmp_path: Path) -> None:
+    note = Journal(tmp_path)
+    for step_of, name in ((20, "cat.kohya.safetensors"), (40, "cat.safetensors")):
+        file = tmp_path / name
+        file.write_bytes(b"x")
+        note(Exported(step=step_of, file=file, layout="kohya", tensors=4, bytes=1))
+    source = Page(write(tmp_path)).source
+    assert "<td>cat.kohya.safetensors</td><td>20</td>" in source
+    assert "<td>cat.safetensors</td><td>40</td>" in source
 
 
 def test_an_empty_folder_has_a_page_that_says_so(tmp_path: Path) -> None:
@@ -246,6 +272,13 @@ def test_a_resumed_run_is_running_again_and_marked_in_the_curve(tmp_path: Path) 
     assert "Running." in words
     assert "Resumed after step 2" in words
     assert "in 2 sessions" in words
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing_beside(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(DiskError):
+        write(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_the_observer_writes_when_there_is_something_to_see(tmp_path: Path) -> None:

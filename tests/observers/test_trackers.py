@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from tests.toys import job, journal, trained
 
 PATIENT = (sys.executable, "-c", "import sys, time; time.sleep(600)")
 GREEDY = (sys.executable, "-c", "import sys; sys.stdin.buffer.read()")
+SECRET = "5ec4e7"
 SMALL = {
     "training__batch_size": 1,
     "training__units_per_step": 1,
@@ -43,16 +45,35 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(patch: pytest.MonkeyPatch, user: Path) -> None:
     """A user without keys, settings or a network."""
     for name in list(os.environ):
         if name.startswith("WANDB"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "user"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "user" / "netrc"))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+            patch.delenv(name)
+    patch.setenv("HOME", str(user))
+    patch.setenv("WANDB_CONFIG_DIR", str(user))
+    patch.setenv("NETRC", str(user / "netrc"))
+    patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+
+
+@pytest.fixture(autouse=True)
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolated(monkeypatch, tmp_path / "user")
+
+
+@pytest.fixture(scope="module")
+def followed_by_both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run has ended that both services followed, with secrets all around."""
+    root = tmp_path_factory.mktemp("followed")
+    with pytest.MonkeyPatch.context() as patch:
+        isolated(patch, root / "user")
+        patch.setenv("WANDB_API_KEY", (SECRET * 7)[:40])
+        patch.setenv("HF_TOKEN", f"hf_{SECRET}")
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("SCUMBLE_TEST", str(root))
+        changes = {"tracking__to": ["tensorboard", "wandb"], "tracking__run": "tabby", **SMALL}
+        assert trained(root, training__steps=4, **changes).code == 0
+    return root
 
 
 def hello(folder: Path, patience: float) -> Hello:
@@ -119,23 +140,13 @@ def gone(folder: Path) -> bool:
     return False
 
 
-def test_both_services_get_what_the_journal_has_and_no_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_services_get_what_the_journal_has_and_no_secret(followed_by_both: Path) -> None:
     from tensorboard.util import tensor_util  # noqa: F401 - before the warnings it would give
 
-    secret = "5ec4e7" * 7
-    monkeypatch.setenv("WANDB_API_KEY", secret[:40])
-    monkeypatch.setenv("HF_TOKEN", f"hf_{secret}")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("SCUMBLE_TEST", str(tmp_path))
-    changes = {"tracking__to": ["tensorboard", "wandb"], "tracking__run": "tabby", **SMALL}
-    assert trained(tmp_path, training__steps=4, **changes).code == 0
-    assert journal(tmp_path, "Warned") == []
-    folder = tmp_path / "out/toy"
-    assert gone(tmp_path)
+    root, folder = followed_by_both, followed_by_both / "out/toy"
+    assert journal(root, "Warned") == [] and gone(root)
     scalars, pictures, texts = drawn(folder)
-    records = journal(tmp_path, "StepDone")
+    records = journal(root, "StepDone")
     for tag, field in {
         "train/loss": "loss",
         "train/learning_rate": "learning_rate",
@@ -145,32 +156,30 @@ def test_both_services_get_what_the_journal_has_and_no_secret(
         expected = [(record["step"], np.float32(record[field])) for record in records]
         assert scalars[tag] == expected
     assert pictures == {"preview/00 a cat dog": [0, 2, 4], "preview/01 a hat": [0, 2, 4]}
-    assert "rank: 4" in texts and "Finished step 4" in texts
+    assert "rank: 4" in texts and "Finished step 4" in texts and "Proven: toy" in texts
     assert len(list((folder / "wandb").glob("offline-run-*/run-*.wandb"))) == 1
     assert len(list((folder / "wandb").rglob("preview/*.png"))) == 6
-    for file in tmp_path.rglob("*"):
-        assert not file.is_file() or b"5ec4e7" not in file.read_bytes(), file
-    assert "5ec4e7" not in str(journals.read(folder))
+    for file in root.rglob("*"):
+        assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
+    assert SECRET not in str(journals.read(folder))
 
 
-def test_a_run_that_goes_on_is_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_goes_on_is_one_run(
+    followed_by_both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tensorboard.util import tensor_util  # noqa: F401 - before the warnings it would give
 
     monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = shutil.copytree(followed_by_both / "out/toy", tmp_path / "run")
     tracked = job(tmp_path, tracking__to=["tensorboard", "wandb"])
-    folder = tmp_path / "run"
-    first = trackers.opened(tracked, folder, resolved(tracked))
-    for event in run(folder, range(1, 8)):
-        for tracker in first:
-            tracker(event)
-    assert closed(first) == []
     again = trackers.opened(tracked, folder, resolved(tracked))
-    for event in run(folder, range(6, 10), after=5, loss=100.0):
+    for event in run(folder, range(3, 6), after=2, loss=100.0):
         for tracker in again:
             tracker(event)
     assert closed(again) == []
+    first = [np.float32(one["loss"]) for one in journal(followed_by_both, "StepDone")]
     losses = drawn(folder)[0]["train/loss"]
-    assert losses == [(n, 0.5 + n) for n in range(1, 6)] + [(n, 100.0 + n) for n in range(6, 10)]
+    assert losses == [(1, first[0]), (2, first[1]), (3, 103.0), (4, 104.0), (5, 105.0)]
     names = [one.name for one in (folder / "wandb").glob("offline-run-*/run-*.wandb")]
     assert len(names) == 2 and len(set(names)) == 1  # two sessions, one id
     other = trackers.opened(tracked, tmp_path / "other", "")[1]

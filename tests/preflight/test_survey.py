@@ -33,9 +33,11 @@ def test_counts_are_those_of_the_run(tmp_path: Path) -> None:
     assert (after.cached_entries, after.missing_entries, after.cache_bytes) == (17, 0, 0)
 
 
-def test_the_disk_is_forecast_within_a_fifth(tmp_path: Path) -> None:
-    told = survey(job(tmp_path, saving__every=1), tmp_path)
-    trained(tmp_path, saving__every=1)
+@pytest.mark.parametrize("name", ["adamw", "prodigy"])
+def test_the_disk_is_forecast_within_a_fifth(tmp_path: Path, name: str) -> None:
+    changes = {"saving__every": 1, "training__optimizer__name": name}
+    told = survey(job(tmp_path, **changes), tmp_path)
+    trained(tmp_path, **changes)
     shards = list((tmp_path / "out/.cache").rglob("*.safetensors"))
     bodies = sum(file.stat().st_size - 4096 for file in shards)
     assert abs(told.cache_bytes - bodies) < 0.2 * bodies

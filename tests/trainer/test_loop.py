@@ -45,6 +45,7 @@ def losses(root: Path, name: str = "toy") -> list[float]:
 
 def test_training_lowers_the_loss_and_tells_of_every_step(tmp_path: Path) -> None:
     changes = {"adapter__targets": "all", "training__steps": 30, "saving__every": 0}
+    changes |= {"training__units_per_step": 1}
     outcome = trained(tmp_path, **changes)
     steps = journal(tmp_path, "StepDone")
     assert outcome.code == 0
@@ -208,10 +209,11 @@ def test_a_second_start_beside_a_living_one_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out/toy/.running").exists()
 
 
-def test_hopeless_skipping_ends(tmp_path: Path) -> None:
+def test_hopeless_skipping_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PATIENCE", 3)
     changes = {"training__when_not_finite": "skip", "training__learning_rate": 1e37}
-    with pytest.raises(NotFinite, match="25 steps one after another"):
-        trained(tmp_path, training__steps=60, saving__every=0, **changes)
+    with pytest.raises(NotFinite, match="3 steps one after another"):
+        trained(tmp_path, training__steps=20, saving__every=0, **changes)
     assert journal(tmp_path, "Failed")
     assert not (tmp_path / "out/toy/toy.safetensors").exists()
 

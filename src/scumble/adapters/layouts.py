@@ -114,7 +114,11 @@ def balanced(told: LoraTensors) -> tuple[Tensor, Tensor]:
 def authored(
     network: Network, layers: Mapping[str, LoraTensors]
 ) -> Iterator[tuple[str, LoraTensors]]:
-    """The authors' layers with their changes; see `fused`."""
+    """The authors' layers with their changes; see `fused`.
+
+    Those outside the blocks have alpha = rank and their scale in the numbers: diffusers (0.42)
+    reads the last two without their alphas.
+    """
     spots: dict[Spot, dict[int, LoraTensors]] = {}
     for name, told in layers.items():
         found = network.by_ours(name)
@@ -123,7 +127,9 @@ def authored(
         else:
             spots.setdefault(found[0], {})[found[1]] = told
     for spot, parts in spots.items():
-        yield spot.theirs, fused(parts, spot.row)
+        whole = fused(parts, spot.row)
+        ones = LoraTensors(*balanced(whole), float(len(whole.down)))
+        yield spot.theirs, whole if spot.numbers else ones
 
 
 @dataclass(frozen=True)
@@ -258,6 +264,8 @@ def _fault(stem: str, held: Mapping[str, Tensor]) -> str:
     down, up, alpha = held["down"], held["up"], held.get("alpha")
     if any(one.is_complex() for one in held.values()):
         return f"'{stem}' holds complex numbers"
+    if not (down.is_floating_point() and up.is_floating_point()):
+        return f"'{stem}' holds whole numbers, and nothing says how they are scaled"
     if down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1] or not len(down):
         shapes = f"{tuple(down.shape)} and {tuple(up.shape)}"
         return f"the shapes of '{stem}', {shapes}, do not fit each other"

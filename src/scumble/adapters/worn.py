@@ -1,4 +1,4 @@
-"""Adapter files on a network: whether they fit it, and put on."""
+"""The layers of an adapter file put on a network that may spell their names in another way."""
 
 from __future__ import annotations
 
@@ -13,20 +13,6 @@ Aliases = tuple[tuple[str, str], ...]
 """Beginnings of names as files spell them, and as the module does."""
 
 
-def misfits(module: nn.Module, layers: Mapping[str, LoraTensors], aliases: Aliases) -> list[str]:
-    """What keeps layers from being put on a network (which may be on the meta device), in words."""
-    said = []
-    for name, told in layers.items():
-        layer = _linear(module, _inside(module, name, aliases))
-        if layer is None:
-            said.append(f"the model has no layer '{name}'")
-            continue
-        here, there = tuple(layer.weight.shape), (len(told.up), told.down.shape[1])
-        if here != there:
-            said.append(f"'{name}' is {here} in the model, {there} in the file")
-    return said
-
-
 def put_on(
     module: nn.Module, layers: Mapping[str, LoraTensors], aliases: Aliases, strength: float
 ) -> Adapters:
@@ -37,21 +23,15 @@ def put_on(
 
 def _inside(module: nn.Module, name: str, aliases: Aliases) -> str:
     """A layer's name in the module itself."""
-    if _linear(module, name) is not None:
-        return name
-    for theirs, ours in aliases:
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs)
-    return name
+    spelt = [
+        ours + name.removeprefix(theirs) for theirs, ours in aliases if name.startswith(theirs)
+    ]
+    return next((one for one in [name, *spelt] if _there(module, one)), name)
 
 
-def _linear(module: nn.Module, name: str) -> nn.Linear | None:
+def _there(module: nn.Module, name: str) -> bool:
     try:
-        layer = module.get_submodule(name)
+        module.get_submodule(name)
     except AttributeError:
-        return None
-    match layer:
-        case nn.Linear():
-            return layer
-        case _:
-            return None
+        return False
+    return True

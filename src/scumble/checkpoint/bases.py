@@ -64,8 +64,12 @@ def of_model(model: weights.Model, told: str, files: Iterable[Path]) -> Base:
     """A model on disk; its text encoders only where one of the files speaks of them."""
     family = model.family
     parts = [part for part in family.keys if part == DENOISER or _spoken_of(family, part, files)]
-    shapes = {part: _spelt_as_keys(model, part) for part in parts}
-    return Base(keys=family.keys, shapes=shapes, told=told)
+    return Base(keys=family.keys, shapes=of_parts(model, parts), told=told)
+
+
+def of_parts(model: weights.Model, parts: Iterable[str]) -> dict[str, Layers]:
+    """The layers of a model on disk, by part and by the names that the key table has."""
+    return {part: _spelt_as_keys(model, part) for part in parts}
 
 
 def linears(module: nn.Module) -> Layers:
@@ -89,7 +93,8 @@ def _spelt_as_keys(model: weights.Model, part: str) -> Layers:
 
 def _spoken_of(family: Family, part: str, files: Iterable[Path]) -> bool:
     """Whether a file has keys that begin as those of a part do."""
-    beginnings = tuple(family.keys[part].prefixes.values())
+    network = family.keys[part]
+    beginnings = (*network.prefixes.values(), *network.also)
     for file in files:
         try:
             with safe_open(file, "pt") as tensors:

@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scumble.adapters.keys import Keys
-from scumble.adapters.layouts import Changes
-from scumble.checkpoint import export, peft_alphas
+from scumble.adapters.layouts import LAYOUTS, Changes
+from scumble.checkpoint import export, modelspec, peft_alphas
 from scumble.errors import FileError, ScumbleError, gather
+
+UNTRUE = (
+    peft_alphas.CONFIG,
+    "sshs_model_hash",
+    "sshs_legacy_hash",
+    "modelspec.hash_sha256",
+    "modelspec.implementation",
+)
+"""Entries that are of the file that was read, whatever it holds: peft's settings, by which
+diffusers would scale once more, hashes of its bytes, and whose names its layers have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +54,15 @@ def converted(
         raise FileError(file, problem, rest if told.changes else "there is nothing to convert")
     kind = dtype or next((one for one in told.stored if one in export.DTYPES), "float32")
     values = export.stored(told.changes, keys, layout=layout, dtype=kind)
-    count = export.put(out, values, _metadata(told.metadata, told.changes, keys, layout))
+    metadata = _metadata(told.metadata, told.changes, keys, layout)
+    count = export.put(out, values, metadata)
     return Converted(
         told=told,
         dtype=kind,
         tensors=count,
         before=file.stat().st_size,
         after=out.stat().st_size,
-        metadata=tuple(name for name in (peft_alphas.CONFIG,) if name in told.metadata),
+        metadata=tuple(name for name in told.metadata if name not in metadata),
     )
 
 
@@ -65,8 +76,12 @@ def _checked(file: Path, out: Path) -> None:
 
 
 def _metadata(was: Mapping[str, str], changes: Changes, keys: Keys, layout: str) -> dict[str, str]:
-    """As it was, and for kohya what its readers look for. peft's settings go: the new file says
-    every alpha itself, and diffusers would scale by those settings once more."""
-    needed = export.stamps(changes, keys) if layout == "kohya" else {}
-    kept = {name: value for name, value in was.items() if name != peft_alphas.CONFIG}
-    return {**needed, **kept}
+    """As it was, without what is not true of the new file, and with what its readers look for.
+
+    Where the new file has alphas, the entries that tell rank and alpha tell those of its layers.
+    """
+    stamps = export.stamps(changes, keys)
+    alphas = export.SIZES if LAYOUTS[layout].authors else ()
+    kept = {name: one for name, one in was.items() if name not in (*UNTRUE, *alphas)}
+    more = {n: one for n, one in stamps.items() if layout == "kohya" or (n in alphas and n in was)}
+    return {**modelspec.told(was, layout), **more, **kept}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +15,23 @@ from torch import Tensor
 
 from scumble import __version__
 from scumble.adapters import foreign, layouts
+from scumble.adapters.fused import times
 from scumble.adapters.keys import Keys
-from scumble.adapters.layouts import ALPHA, Changes
-from scumble.checkpoint import peft_alphas
+from scumble.adapters.layouts import ALPHA, LAYOUTS, Changes
+from scumble.checkpoint import modelspec, peft_alphas
 from scumble.disk import write_whole
 from scumble.errors import FileError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SUFFIX = ".safetensors"
+PACKED = torch.float4_e2m1fn_x2
+"""Two numbers in a byte, which torch can hold but not convert."""
+
+SIZES = ("ss_network_dim", "ss_network_alpha")
+"""Entries of kohya's metadata that say what all layers have in common."""
+
+EASY = (2.0**-10, 2.0**14)
+"""Where the largest number of a matrix may lie to be stored in float16 as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +81,13 @@ def write(
     return put(
         file,
         stored(changes, keys, layout=layout, dtype=dtype),
-        {"scumble.version": __version__, **more, **about},
+        {"scumble.version": __version__, **modelspec.told(about, layout), **more, **about},
     )
 
 
 def put(file: Path, values: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
     """Write tensors as they are; FileError when one is not finite, and nothing is written."""
-    bad = [name for name, value in values.items() if not bool(value.isfinite().all())]
+    bad = [name for name, value in values.items() if not finite(value)]
     if bad:
         kind = str(values[bad[0]].dtype).removeprefix("torch.")
         problem = f"{len(bad)} tensors are not finite as {kind}, first {bad[0]}"
@@ -93,7 +103,8 @@ def stored(changes: Changes, keys: Keys, *, layout: str, dtype: str) -> dict[str
     """
     made: dict[str, Tensor] = {}
     taken: set[int] = set()
-    for key, value in layouts.spelt(changes, layout, keys).items():
+    spelt = layouts.spelt(changes, layout, keys)
+    for key, value in (evened(spelt, layout) if dtype == "float16" else spelt).items():
         ready = value.detach().to(DTYPES[dtype]).cpu()
         if key.endswith(ALPHA) and ready.float() != value:
             ready = value
@@ -105,6 +116,24 @@ def stored(changes: Changes, keys: Keys, *, layout: str, dtype: str) -> dict[str
     return made
 
 
+def evened(spelt: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
+    """The same changes with no matrix of very small or very large numbers beside another.
+
+    float16 ends at 6e-8 and at 65504: an `up` of a few steps would be lost in it, and the change
+    with it. Factors are powers of two, half of them on each side.
+    """
+    style, made = LAYOUTS[layout], dict(spelt)
+    for key in [one for one in spelt if one.endswith(style.down)]:
+        other = key.removesuffix(style.down) + style.up
+        down, up = (float(spelt[one].detach().abs().max()) for one in (key, other))
+        easy = all(EASY[0] <= one <= EASY[1] for one in (down, up))
+        if easy or not 0 < down * up < math.inf:
+            continue
+        power = 2.0 ** round(math.log2(down / up) / 2)
+        made |= {key: times(spelt[key], 1 / power), other: times(spelt[other], power)}
+    return made
+
+
 def stamps(changes: Changes, keys: Keys) -> dict[str, str]:
     """What readers of kohya files look for: the network; its rank and alpha where all agree."""
     layers = [one for part in changes.values() for one in part.values()]
@@ -113,21 +142,21 @@ def stamps(changes: Changes, keys: Keys) -> dict[str, str]:
     if len(shapes) != 1:
         return named
     ((rank, alpha),) = shapes
-    return {**named, "ss_network_dim": str(rank), "ss_network_alpha": str(alpha)}
+    return {**named, **dict(zip(SIZES, (str(rank), str(alpha)), strict=True))}
 
 
 def read(file: Path, keys: Keys) -> Read:
     """What the file says, be it ever so odd; FileError only for no whole safetensors file."""
     found, metadata = contents(file)
-    alphas = peft_alphas.told(found, metadata, file)
-    told = layouts.parsed({**found, **alphas}, keys)
+    settings = peft_alphas.told(found, metadata, file)
+    told = layouts.parsed({**found, **settings.alphas}, keys)
     kinds = Counter(str(one.dtype) for key, one in found.items() if not key.endswith(ALPHA))
     return Read(
         layout=told.layout,
         changes=told.changes,
         metadata=metadata,
         strangers=tuple(key for key in told.strangers if key in found),
-        faults=told.faults,
+        faults=(*settings.faults, *told.faults),
         stored=tuple(kind.removeprefix("torch.") for kind, _ in kinds.most_common()),
         tensors=len(found),
     )
@@ -139,7 +168,20 @@ def layers(file: Path, keys: Keys) -> Changes:
     if problem := told.unread():
         rest = "`scumble adapter convert ... --drop-unknown` writes the rest without it"
         raise FileError(file, problem, rest if told.changes else "give a LoRA of this model")
+    each = [pair for layers in told.changes.values() for pair in layers.items()]
+    if bad := [name for name, one in each if not (finite(one.down) and finite(one.up))]:
+        problem = f"{len(bad)} layers hold values that are no finite numbers, first '{bad[0]}'"
+        raise FileError(file, problem, "it was spoilt in training; take an earlier one")
     return told.changes
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether every value is a finite number; exact, and quick where it is so."""
+    if not tensor.is_floating_point():
+        return True
+    whole = tensor.float() if tensor.element_size() < 2 else tensor
+    # a sum may overflow where no value does: only then each is looked at
+    return bool(whole.sum(dtype=torch.float32).isfinite()) or bool(whole.isfinite().all())
 
 
 def holds(file: Path, changes: Changes, keys: Keys, *, layout: str, dtype: str) -> bool:
@@ -161,7 +203,11 @@ def contents(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(file, "pt") as tensors:
             found = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
-            return found, dict(tensors.metadata() or {})
+            metadata = dict(tensors.metadata() or {})
     except (SafetensorError, OSError) as error:
         problem = f"this is not a whole safetensors file ({error})"
         raise FileError(file, problem, "fetch or export it again") from None
+    if packed := [key for key, one in found.items() if one.dtype == PACKED]:
+        problem = f"{len(packed)} tensors hold packed 4-bit numbers, first '{packed[0]}'"
+        raise FileError(file, problem, "only unpacked numbers are read; export it as bfloat16")
+    return found, metadata

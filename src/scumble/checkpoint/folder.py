@@ -15,6 +15,9 @@ from scumble.errors import JobError
 from scumble.spec.job import JobSpec
 
 NOTED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "pillow")
+OPTIONS = "training.optimizer.options"
+"""A mapping of whatever the optimizer takes: what is not in it is not unknown, it is unset."""
+
 FIXED = (
     "base_model",
     "model.family",
@@ -24,16 +27,23 @@ FIXED = (
     "adapter.alpha",
     "adapter.targets",
     "training.optimizer.name",
-    "training.optimizer.options.amsgrad",
-    "training.optimizer.options.ams_bound",
-    "training.optimizer.options.beta1",
-    "training.optimizer.options.kahan_sum",
-    "training.optimizer.options.slice_p",
+    f"{OPTIONS}.fused",
 )
-"""What a checkpoint cannot outlive."""
+"""What a checkpoint cannot outlive. `fused` moves AdamW's count of steps to the card."""
 
-FREE = ("name", "output_dir", "cache", "model.path", "model.parts", "model.revision", "tracking")
-"""Settings that say where, not what; the model is known by its weights."""
+FREE = (
+    "name",
+    "output_dir",
+    "cache.folder",
+    "cache.mode",
+    "cache.texts",
+    "model.path",
+    "model.parts",
+    "model.revision",
+    "export.proof",
+    "tracking",
+)
+"""Settings that say where and how, not what; the model is known by its weights."""
 
 Change = tuple[str, Any, Any]
 """What changed, what it was, what it is."""
@@ -60,14 +70,25 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """What differs between two starts of a run.
 
     A setting that an older release did not know counts as unchanged, unless it is an entry of
-    a list: its default is what that release did.
+    a list or an option: its default is what that release did.
     """
     found = []
     for path in {**then, **now}:
         listed = any(part.isdigit() for part in path.split("."))
-        known = path in then or listed or _under(path, FIXED)
-        if known and not _under(path, FREE) and then.get(path) != now.get(path):
-            found.append((path, then.get(path), now.get(path)))
+        known = path in then or listed or _under(path, (*FIXED, OPTIONS))
+        before, after = (None if one.get(path) == {} else one.get(path) for one in (then, now))
+        if known and not _under(path, FREE) and before != after:
+            found.append((path, before, after))
+    return found
+
+
+def options(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer's options of an earlier start, as a job would give them."""
+    found: dict[str, Any] = {}
+    for path, value in facts.items():
+        if _under(path, (OPTIONS,)) and path != OPTIONS:
+            option, _, place = path.removeprefix(f"{OPTIONS}.").partition(".")
+            found[option] = [*found.get(option, []), value] if place else value
     return found
 
 
@@ -81,7 +102,8 @@ def refuse_fixed(changed: Sequence[Change], step: int) -> None:
     problems = [
         JobError(
             path,
-            f"was {then}, is now {now}; the checkpoint of step {step} cannot go on with it",
+            f"was {_said(then)}, is now {_said(now)};"
+            f" the checkpoint of step {step} cannot go on with it",
             "choose another `name`, or put it back",
         )
         for path, then, now in changed
@@ -98,8 +120,12 @@ def sentences(changed: Sequence[Change], job: JobSpec) -> tuple[str, ...]:
     for path, then, now in changed:
         more = f" (this moves the {job.training.schedule.kind} schedule)"
         moved = path == "training.steps" and falling
-        said.append(f"{path}: {then} -> {now}{more if moved else ''}")
+        said.append(f"{path}: {_said(then)} -> {_said(now)}{more if moved else ''}")
     return tuple(said)
+
+
+def _said(value: Any) -> str:
+    return "unset" if value is None else str(value)
 
 
 def write_job(folder: Path, text: str) -> None:

@@ -25,7 +25,7 @@ def info(file: Path, keys: Keys) -> dict[str, str]:
     for part, layers in told.changes.items():
         rows[PARTS.get(part, part)] = part_row(layers)
     each = [one for layers in told.changes.values() for one in layers.values()]
-    finite = all(bool(one.down.isfinite().all() and one.up.isfinite().all()) for one in each)
+    finite = all(export.finite(one.down) and export.finite(one.up) for one in each)
     rows["tensors"] = f"{told.tensors}, stored as {', '.join(told.stored) or 'nothing'}"
     if each:
         rows["finite"] = "yes" if finite else "NO: it holds values that are not finite numbers"

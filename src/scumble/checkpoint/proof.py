@@ -36,6 +36,9 @@ PATTERN_TOLERANCE = 0.04
 MOST_BYTES = 2**24
 """More than any adapter's marks unpack to; what claims more is not unpacked."""
 
+MOST_TRACED = 8
+"""Of so many layers with foreign changes it is asked whose they are; of all it takes minutes."""
+
 
 Name = tuple[str, str]
 """Part and layer."""
@@ -100,21 +103,26 @@ def compared(
 ) -> list[Difference] | None:
     """Where an adapter differs from what its metadata says was trained; None if it says nothing.
 
-    `here` are the adapter's own marks, where they are known. ValueError when there are marks that
-    cannot be read.
+    `here` are the adapter's own marks, where they are known. A layer that changes nothing may be
+    there or not: fused layouts cannot say which. ValueError when there are marks that cannot be
+    read.
     """
     if ENTRY not in metadata:
         return None
     wanted, found = _unpacked(metadata[ENTRY]), taken(changes) if here is None else here
     differing = [n for n, one in found.items() if n in wanted and not one.same(wanted[n])]
-    differences = [Difference(*name, "missing", "is missing") for name in wanted.keys() - found]
-    differences += [
-        Difference(*name, "added", "was not trained") for name in found.keys() - wanted.keys()
+    lost = [n for n in differing if found[n].norm and not found[n].agrees(wanted[n])]
+    differences = [
+        Difference(*name, kind, text)
+        for kind, text, one, other in (
+            ("missing", "is missing", wanted, found),
+            ("added", "was not trained", found, wanted),
+        )
+        for name in one.keys() - other.keys()
+        if one[name].norm != 0
     ]
-    differences += [
-        _difference(name, found[name], changes[name[0]][name[1]], differing, wanted)
-        for name in differing
-    ]
+    origins = _origins(changes, lost, wanted)
+    differences += [_difference(name, found[name], wanted[name], origins) for name in differing]
     order = {name: number for number, name in enumerate([*wanted, *found])}
     return sorted(differences, key=lambda one: order[one.part, one.layer])
 
@@ -132,8 +140,11 @@ def mark(part: str, layer: str, told: LoraTensors) -> Mark:
 
 
 def scale_free_norm(down: Float[Tensor, "rank inputs"], up: Float[Tensor, "outputs rank"]) -> float:
-    """Frobenius norm of up @ down, from its two rank x rank products."""
-    squared = ((up.T @ up) * (down @ down.T)).sum()
+    """Frobenius norm of up @ down, from its two rank x rank products; NaN where one is not finite.
+
+    These are multiplied in float64, on the CPU, for their products leave the range of float32.
+    """
+    squared = ((up.T @ up).cpu().double() * (down @ down.T).cpu().double()).sum()
     return math.sqrt(max(0.0, float(squared))) if bool(squared.isfinite()) else math.nan
 
 
@@ -146,25 +157,35 @@ def signs(count: int, *key: str) -> Float[Tensor, "pairs count"]:
     return torch.from_numpy(bits.astype(np.float32)).mul_(2).sub_(1).reshape(PAIRS, count)
 
 
-def _difference(
-    name: Name,
-    here: Mark,
-    told: LoraTensors,
-    differing: Sequence[Name],
-    wanted: Mapping[Name, Mark],
-) -> Difference:
+def _difference(name: Name, here: Mark, trained: Mark, origins: Mapping[Name, Name]) -> Difference:
     """What became of a layer that is there, but not as it was trained."""
-    trained = wanted[name]
     if here.norm == 0:
         return Difference(*name, "zero", "is zero, and was not when it was trained")
     if trained.norm > 0 and here.agrees(trained):
         text = f"is {here.norm / trained.norm:.3g} times as strong as it was trained"
         return Difference(*name, "strength", text)
-    for other in differing:
-        alike = math.isclose(here.norm, wanted[other].norm, rel_tol=STRENGTH_TOLERANCE)
-        if alike and other != name and mark(*other, told).same(wanted[other]):
-            return Difference(*name, "swapped", f"holds what was trained for '{other[1]}'")
+    if name in origins:
+        return Difference(*name, "swapped", f"holds what was trained for '{origins[name][1]}'")
     return Difference(*name, "other", "holds other weights than those that were trained")
+
+
+def _origins(
+    changes: Changes, lost: Sequence[Name], wanted: Mapping[Name, Mark]
+) -> dict[Name, Name]:
+    """For whom the changes were trained that the first of these layers hold, where it is known."""
+    told = {name: changes[name[0]][name[1]] for name in lost}
+    return {
+        name: other
+        for name in lost[:MOST_TRACED]
+        for other in lost
+        if other != name and _alike(told[name], told[other])
+        if mark(*other, told[name]).agrees(wanted[other])
+    }
+
+
+def _alike(one: LoraTensors, other: LoraTensors) -> bool:
+    """Whether both are for layers of one size."""
+    return len(one.up) == len(other.up) and one.down.shape[1] == other.down.shape[1]
 
 
 def _unpacked(text: str) -> dict[Name, Mark]:

@@ -5,7 +5,7 @@ Cheap enough for every save: one pass over the numbers, no product of matrices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from scumble.adapters.keys import Keys, Network
 from scumble.adapters.layouts import LAYOUTS
+from scumble.checkpoint.export import finite
 from scumble.checkpoint.state import ADAPTER
-from scumble.checkpoint.verdicts import finite
 from scumble.errors import FileError
 
 DOWN, UP = ".down", ".up"
@@ -34,7 +34,15 @@ def refuse(
     if bad:
         problem = f"{len(bad)} of {len(weights)} tensors are not finite, first '{bad[0]}'"
         raise FileError(where, problem, f"{KEPT}, and a smaller learning rate may help")
-    layers = {name.removesuffix(DOWN) for name in weights if name.endswith(DOWN)}
+    refuse_nameless(
+        where, {n.removesuffix(DOWN) for n in weights if n.endswith(DOWN)}, keys, layouts
+    )
+
+
+def refuse_nameless(
+    where: object, layers: Collection[str], keys: Keys, layouts: Sequence[str]
+) -> None:
+    """FileError for layers of the denoiser that a layout has no name for."""
     network = keys["denoiser"]
     for layout in layouts:
         lost = sorted(one for one in layers if not _named(network, one, layout))

@@ -89,7 +89,7 @@ def looked(file: Path, base: Base) -> Look:
         _whole(read.faults, len(taken)),
         *_fitting(raw, read.changes, base),
         _norm(taken, read.metadata),
-        *_as_trained(read, taken, raw),
+        *_as_trained(read, taken, raw, base.keys),
     ]
     return Look(tuple(verdicts), read.changes)
 
@@ -194,7 +194,7 @@ def _norm(taken: Mapping[proof.Name, Mark], metadata: Mapping[str, str]) -> Verd
 
 
 def _as_trained(
-    read: export.Read, taken: Mapping[proof.Name, Mark], raw: _Raw
+    read: export.Read, taken: Mapping[proof.Name, Mark], raw: _Raw, keys: Keys
 ) -> Iterator[Verdict]:
     """Strength and weights, against what the file says was trained."""
     try:
@@ -204,7 +204,7 @@ def _as_trained(
         yield _verdict("layers", "failed", str(error))
         return
     if differences is None:
-        yield _told_alpha(read.changes, read.metadata, raw)
+        yield _told_alpha(read.changes, read.metadata, raw, keys)
         text = "nothing in the file says what was trained: swapped layers could not be seen"
         yield _verdict("layers", "unknown", text)
         return
@@ -222,24 +222,36 @@ def _of_marks(name: str, differences: Sequence[Difference], good: str) -> Verdic
     return _verdict(name, "failed", "; ".join(told) + more)
 
 
-def _told_alpha(changes: Changes, metadata: Mapping[str, str], raw: _Raw) -> Verdict:
-    """Alpha against the metadata that sd-scripts writes; without it, only how large it is."""
+def _told_alpha(changes: Changes, metadata: Mapping[str, str], raw: _Raw, keys: Keys) -> Verdict:
+    """Alpha against the metadata that sd-scripts writes; without it, only how large it is.
+
+    Layers outside the blocks may have their scale in the numbers; see `layouts.authored`.
+    """
     each = {name: one for layers in changes.values() for name, one in layers.items()}
     scales = [abs(one.alpha) / len(one.down) for one in each.values()]
     told = _number(metadata.get("ss_network_alpha"))
     if told is not None and raw.alphas:
         rank = _number(metadata.get("ss_network_dim")) or math.nan
-        other = [name for name, one in each.items() if not _agrees(one, told, rank)]
+        apart = {n for part, layers in changes.items() for n in layers if _apart(keys, part, n)}
+        folded = {n for n in apart if each[n].alpha == len(each[n].down)}
+        other = [n for n in each if n not in folded and not _agrees(each[n], told, rank)]
         if other:
             text = f"its metadata says alpha {told:g}, {len(other)} of {len(each)} layers do not"
             first = each[other[0]]
             return _verdict("alpha", "failed", f"{text}: '{other[0]}' has {first.alpha:g}")
         return _verdict("alpha", "ok", f"alpha {told:g}, as its metadata says")
-    largest = max(scales, default=0.0)
-    if largest > FAR_ABOVE_ONE:
-        return _verdict("alpha", "remark", f"alpha / rank is {largest:.3g}, far above 1")
-    text = f"nothing in the file says how strong it was trained; alpha / rank is {largest:.3g}"
+    low, high = min(scales, default=0.0), max(scales, default=0.0)
+    words = f"alpha / rank is {'' if low == high else f'{low:.3g} to '}{high:.3g}"
+    if high > FAR_ABOVE_ONE:
+        return _verdict("alpha", "remark", f"{words}, far above 1")
+    text = f"nothing in the file says how strong it was trained; {words}"
     return _verdict("alpha", "unknown", text)
+
+
+def _apart(keys: Keys, part: str, layer: str) -> bool:
+    """Whether a layer stands outside the numbered blocks."""
+    found = keys[part].by_ours(layer)
+    return found is not None and not found[0].numbers
 
 
 def _agrees(one: LoraTensors, alpha: float, rank: float) -> bool:
@@ -254,25 +266,17 @@ def _agrees(one: LoraTensors, alpha: float, rank: float) -> bool:
 
 def _number(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        number = math.nan if text is None else float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _raw(file: Path) -> _Raw:
     """One look at every tensor as it is spelt; FileError where the file is not whole."""
     found, _ = export.contents(file)
-    bad = tuple(key for key, tensor in found.items() if not finite(tensor))
+    bad = tuple(key for key, tensor in found.items() if not export.finite(tensor))
     return _Raw(tuple(found), bad, any(key.endswith(ALPHA) for key in found))
-
-
-def finite(tensor: torch.Tensor) -> bool:
-    """Whether every value is a finite number; exact, and quick where it is so."""
-    if not tensor.is_floating_point():
-        return True
-    whole = tensor.float() if tensor.element_size() < 2 else tensor
-    # a sum may overflow where no value does: only then each is looked at
-    return bool(whole.sum(dtype=torch.float32).isfinite()) or bool(whole.isfinite().all())
 
 
 def _verdict(name: str, state: State, text: str) -> Verdict:

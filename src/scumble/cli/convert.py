@@ -68,8 +68,7 @@ def _rows(file: Path, out: Path, to: str, made: Converted) -> list[tuple[str, st
         rows += [("", key) for key in strangers[:NAMED]]
         rows += [("", f"and {len(strangers) - NAMED} more")] if len(strangers) > NAMED else []
     rows += [
-        ("left out", f"metadata '{name}': the new file says every alpha itself")
-        for name in made.metadata
+        ("left out", f"metadata '{name}': it is not true of the new file") for name in made.metadata
     ]
     size = f"{made.tensors} tensors, {made.dtype}, {made.after / 1e6:.2f} MB"
     return [*rows, ("written", f"{out} ({to}, {size})")]

@@ -32,17 +32,30 @@ class Options:
     family: str | None
     flavour: str | None
     run: Path | None
+    pictures: Path | None
     pipeline: bool
     device: str
     precision: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """Which model a file is held against; without a path, the published one."""
+
+    path: str | None
+    family: str
+    flavour: str
+
+
 def verify(  # noqa: PLR0913  (each parameter is an option)
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".safetensors files.")],
-    model: Annotated[str | None, Option(help="A model's folder, file or hub id.")] = None,
+    model: Annotated[str | None, Option(help="A folder, file, hub id or builtin:NAME.")] = None,
     family: Annotated[str | None, Option(help="Kind of model; unset: as the file says.")] = None,
     flavour: Annotated[str | None, Option(help="Variant; unset: as the file says.")] = None,
     run: Annotated[Path | None, Option(help="The folder of the run that wrote it.")] = None,
+    pictures: Annotated[
+        Path | None, Option(help="Folder for the preview made again, with --run.")
+    ] = None,
     against: Annotated[
         Literal["diffusers"] | None,
         Option(help="Have the plain pipeline agree; needs a diffusers folder."),
@@ -61,47 +74,71 @@ def verify(  # noqa: PLR0913  (each parameter is an option)
         family=family,
         flavour=flavour,
         run=run,
+        pictures=pictures,
         pipeline=against is not None,
         device=device,
         precision=precision,
     )
-    asked = _asked(files, options)
+    groups = _groups(files, options)
     from scumble.proving import proofs
 
-    found: list[Proven] = []
-    for one in proofs(asked):
-        found.append(one)
-        if not as_json:
-            _show(one)
+    found: dict[int, Proven] = {}
+    for asked, places in groups:
+        for place, one in zip(places, proofs(asked), strict=True):
+            found[place] = one
+            if not as_json:
+                _show(one)
     if as_json:
-        typer.echo(json.dumps({"files": [asdict(one) for one in found]}, default=str))
-    raise typer.Exit(2 if any(one.failed for one in found) else 0)
+        rows = [_row(found[place]) for place in range(len(files))]
+        typer.echo(json.dumps({"files": rows}, default=str))
+    raise typer.Exit(2 if any(one.failed for one in found.values()) else 0)
 
 
-def _asked(files: Sequence[Path], options: Options) -> Asked:
-    """The question that the options put; a file of ours says itself what it was trained on."""
-    from scumble.proving import Asked
+def _row(one: Proven) -> dict[str, object]:
+    """A file as `--json` has it: file, proven, verdicts (name, state, text), pictures, seconds."""
+    return {"proven": not one.failed, **asdict(one)}
 
+
+def _groups(files: Sequence[Path], options: Options) -> list[tuple[Asked, list[int]]]:
+    """One question for the files of each model, with their places among all.
+
+    A file of ours says itself what it was trained on, unless the options do.
+    """
     missing = [file for file in files if not file.is_file()]
     remedy = "name the .safetensors files to look at"
     gather("no such files", [FileError(one, "there is no such file", remedy) for one in missing])
-    told = _metadata(files[0])
-    stated = told.get("scumble.base_model", "")
-    path = options.model or (stated if stated.startswith(BUILTIN) and not options.run else None)
-    if options.pipeline and not (path or options.run):
+    places: dict[Stated, list[int]] = {}
+    for number, file in enumerate(files):
+        places.setdefault(_stated(file, options), []).append(number)
+    return [(_asked(one, [files[n] for n in at], options), at) for one, at in places.items()]
+
+
+def _stated(file: Path, options: Options) -> Stated:
+    told = _metadata(file)
+    base = told.get("scumble.base_model", "")
+    return Stated(
+        path=options.model or (base if base.startswith(BUILTIN) and not options.run else None),
+        family=options.family or told.get("scumble.family", "flux"),
+        flavour=options.flavour or told.get("scumble.flavour", "dev"),
+    )
+
+
+def _asked(stated: Stated, files: Sequence[Path], options: Options) -> Asked:
+    from scumble.proving import Asked
+
+    if options.pipeline and not (stated.path or options.run):
         problem = "the plain pipeline needs a model"
         raise JobError("--against diffusers", problem, "add --model FOLDER, or --run FOLDER")
-    family = options.family or told.get("scumble.family", "flux")
-    flavour = options.flavour or told.get("scumble.flavour", "dev")
-    job = _job(path or f"{BUILTIN}tiny-flux", family, flavour, options)
+    job = _job(stated.path or f"{BUILTIN}tiny-flux", stated.family, stated.flavour, options)
     return Asked(
         files=tuple(files),
         hardware=job.hardware,
         base=Path(),
-        model=job.model if path else None,
+        model=job.model if stated.path else None,
         run=options.run,
-        family=family,
-        flavour=flavour,
+        pictures=options.pictures,
+        family=stated.family,
+        flavour=stated.flavour,
         pipeline=options.pipeline,
     )
 

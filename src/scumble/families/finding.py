@@ -12,6 +12,7 @@ from scumble.errors import FileError, JobError, ScumbleError, gather, leaves
 from scumble.families import from_hub, hub, sources
 from scumble.families.builtin import BUILTIN, materialised
 from scumble.families.family import Family
+from scumble.families.places import here, meant, nowhere
 from scumble.families.recognising import PICKLES
 from scumble.families.sources import Sought, Source
 from scumble.spec.model import ModelSpec
@@ -28,25 +29,15 @@ def located(path: str, base: Path) -> Path:
 
     Builtin models are made on the spot when missing; JobError for one that does not exist.
     """
-    if (place := _here(path, base)) is None:
-        raise _nowhere("model.path", path, base)
+    if (place := _here("model.path", path, base)) is None:
+        raise nowhere("model.path", path, base)
     return place
 
 
-def _here(path: str, base: Path) -> Path | None:
+def _here(where: str, path: str, base: Path) -> Path | None:
     if path.startswith(BUILT):
         return _builtin(path.removeprefix(BUILT))
-    place = _meant(path, base)
-    return place if place.exists() else None
-
-
-def _meant(path: str, base: Path) -> Path:
-    return (base / Path(path).expanduser()).resolve()
-
-
-def _nowhere(where: str, path: str, base: Path) -> FileError:
-    problem = f"there is no folder or file {_meant(path, base)}"
-    return FileError(where, problem, "mend the path, or give a model's hub id (owner/name)")
+    return here(where, path, base)
 
 
 def _builtin(name: str) -> Path:
@@ -84,10 +75,11 @@ class Search:
     @cached_property
     def _model(self) -> Path | None:
         """Where `model.path` leads on this machine."""
-        return None if self.wanted.path is None else _here(self.wanted.path, self.base)
+        path = self.wanted.path
+        return None if path is None else _here("model.path", path, self.base)
 
     def _own(self, sought: Sought, text: str) -> Source:
-        place = _here(text, self.base)
+        place = _here(sought.where, text, self.base)
         if place is None:
             return self._asked(sought, text, sought.where)
         if place.is_dir():
@@ -118,7 +110,7 @@ class Search:
             whole = where == "model.path"
             ask = from_hub.in_repository if whole else from_hub.in_own_repository
             return self._fetched(text, lambda: ask(sought, repo, self._asking))
-        raise _nowhere(where, text, self.base)
+        raise nowhere(where, text, self.base)
 
     def _fetched(self, text: str, ask: Callable[[], Source]) -> Source:
         """What the hub has; what it says of an id that may be a misspelt path tells both."""
@@ -127,7 +119,7 @@ class Search:
         except FileError as error:
             if error.where != text:
                 raise
-            place = _meant(text, self.base)
+            place = meant(text, self.base)
             problem = f"{error.problem} (on this machine there is no {place})"
             raise FileError(text, problem, error.remedy) from None
 
@@ -147,14 +139,25 @@ def _refuse_strange(family: Family, folder: Path) -> None:
     """FileError for a folder that has nothing of a diffusers folder."""
     if any((folder / part.folder).is_dir() for part in family.parts.values()):
         return
-    loose = sorted(file.name for file in folder.glob("*.safetensors"))
     problem = f"{folder} is no diffusers folder: it has no folder '{next(iter(_folders(family)))}'"
-    if loose:
+    loose = sorted(file.name for file in folder.glob("*.safetensors"))
+    if (folder / "config.json").is_file():
+        problem = f"{folder} is one part of a model"
+        remedy = (
+            f"give the folder above it, or name this one in `model.parts` ({_of(family, folder)})"
+        )
+    elif loose:
         names = ", ".join(loose[:4]) + (", ..." if len(loose) > 4 else "")
         remedy = f"name the files in it ({names}) as `model.path` and `model.parts`"
     else:
         remedy = "give a folder with model_index.json, a single file, or builtin:tiny-flux"
     raise FileError("model.path", problem, remedy)
+
+
+def _of(family: Family, folder: Path) -> str:
+    """What a part's folder may be named as: by the folder's name, else any part."""
+    known = [name for name, part in family.parts.items() if part.folder == folder.name]
+    return ", ".join(known or family.parts)
 
 
 def _folders(family: Family) -> list[str]:
@@ -194,10 +197,11 @@ def _told(problem: Exception) -> Iterator[ScumbleError]:
 
 
 def _unknown(search: Search) -> Iterator[JobError]:
-    """Names in `model.parts` that are no parts; folders of diffusers are known as well."""
+    """Names in `model.parts` that are no parts; names of folders and files are known as well."""
     family = search.family
     names = {name: name for name in family.parts}
     names |= {part.folder: name for name, part in family.parts.items()}
+    names |= {Path(part.loose.example).stem: name for name, part in family.parts.items()}
     for name in search.wanted.parts.keys() - family.parts.keys():
         near = get_close_matches(name, names, n=1)
         remedy = (

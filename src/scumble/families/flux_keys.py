@@ -75,17 +75,21 @@ def _alike(*layers: str) -> tuple[Row, ...]:
 
 
 LAYER = "text_model.encoder.layers.{}"
+CLIP_LAYERS = (
+    *(f"{LAYER}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")),
+    *(f"{LAYER}.mlp.{name}" for name in ("fc1", "fc2")),
+)
 CLIP = Network(
-    rows=_alike(
-        *(f"{LAYER}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")),
-        *(f"{LAYER}.mlp.{name}" for name in ("fc1", "fc2")),
+    rows=(
+        *_alike(*CLIP_LAYERS),
+        *(Row(one.removeprefix("text_model."), (one,)) for one in CLIP_LAYERS),  # transformers 5
     ),
     prefixes={
         "diffusers": "text_encoder.",
         "kohya": "lora_te1_",
         "comfy": "text_encoders.clip_l.transformer.",
     },
-    also={"text_encoders.clip_l.": "comfy", "lora_te_": "kohya"},
+    also={"text_encoders.clip_l.": "comfy", "lora_te_": "kohya", "base_model.model.": "peft"},
 )
 
 T5_BLOCK = "encoder.block.{}"
@@ -99,7 +103,7 @@ T5 = Network(
         "kohya": "lora_te3_",
         "comfy": "text_encoders.t5xxl.transformer.",
     },
-    also={"text_encoders.t5xxl.": "comfy", "lora_te2_": "OneTrainer"},
+    also={"text_encoders.t5xxl.": "comfy", "lora_te2_": "OneTrainer", "base_model.model.": "peft"},
 )
 
 KEYS = {"denoiser": TRANSFORMER, "clip": CLIP, "t5": T5}

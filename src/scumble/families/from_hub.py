@@ -45,8 +45,8 @@ def in_own_repository(sought: Sought, repo: str, asking: Asking) -> Source:
     except FileError as first:
         try:
             folder, absent = _folder(repo, _alone(sought.part), asking)
-        except FileError:
-            raise first from None
+        except FileError as second:  # of a repository that nobody sees, all of it is to be fetched
+            raise (second if second.problem == first.problem else first) from None
     if absent:
         words = folder if has_words(folder) else shipped(sought.part, sought.name)
         return Source(config_of(folder, sought.part), (), words, "", f"{repo} on the hub", absent)

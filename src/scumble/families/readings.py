@@ -22,7 +22,8 @@ from scumble.errors import FileError
 from scumble.families.family import Part
 from scumble.families.recognising import by_names
 from scumble.families.spelling import Cut
-from scumble.families.tensor_files import Shape, Span, Stored, header, read
+from scumble.families.tensor_files import PLAIN, Shape, Span, Stored, header, pieces, read
+from scumble.families.widening import widened
 
 SCALES = (".scale_weight", ".weight_scale")
 """What stands beside an fp8 weight, in ComfyUI's older and newer files: weight = fp8 * scale."""
@@ -30,8 +31,9 @@ SCALES = (".scale_weight", ".weight_scale")
 RECIPE = ".comfy_quant"
 """JSON beside a quantised layer of ComfyUI's newer files, that says how."""
 
-PLAIN = "use the bf16, fp16 or fp8 file of the same model"
 FORMATS = ("float8_e4m3fn", "float8_e5m2")
+
+PIECE = 4 * 2**20  # bytes of a tensor that are held as stored while it is widened
 
 BESIDE = ("scaled_fp8", "*.scaled_fp8", "*.scale_input", "*.input_scale", f"*{RECIPE}")
 """What else fp8 files hold: a marker, and scales of what goes into a layer, which only 8-bit
@@ -71,17 +73,34 @@ class Reading:
         return self.spot.stored.start + self.spans[0][0]
 
     def read(self, stream: FileIO, *, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The tensor, from the opened file; scales are multiplied in float32."""
-        raw = read(self.spot.file, stream, self.spot.stored, self.spans)
-        if device.type == "cuda":  # narrow numbers travel faster, and widen faster there
-            raw = raw.to(device)
-        if self.scale is not None:
-            raw = raw.float().mul_(self._scales(self.scale).to(raw.device))
-        return raw.to(dtype).to(device)
+        """The tensor, from the opened file; scales are multiplied in float32.
 
-    def _scales(self, beside: Spot) -> Tensor:
+        What becomes another kind of number on the CPU is read in pieces, so that no more of it
+        than PIECE is held twice.
+        """
+        file, stored = self.spot.file, self.spot.stored
+        same = self.scale is None and stored.dtype == dtype
+        if same or not stored.shape or device.type == "cuda":
+            return self._at_once(stream, device).to(dtype).to(device)
+        some = pieces(file, stream, stored, self.spans, PIECE)
+        out = torch.empty(self.shape, dtype=dtype)
+        return widened(some, out, self._scales()).to(device)
+
+    def _at_once(self, stream: FileIO, device: torch.device) -> Tensor:
+        """As it is stored, or scaled; narrow numbers travel faster to a card, and widen faster
+        there."""
+        raw = read(self.spot.file, stream, self.spot.stored, self.spans)
+        if device.type == "cuda":
+            raw = raw.to(device)
+        scales = self._scales()
+        return raw if scales is None else raw.float().mul_(scales.to(raw.device))
+
+    def _scales(self) -> Tensor | None:
         """One number, or one for each row that is read, against the shape of these rows."""
-        one = beside.stored.rows == 1
+        if self.scale is None:
+            return None
+        beside = self.scale
+        one = math.prod(beside.stored.shape) == 1
         with beside.file.open("rb", buffering=0) as stream:
             found = read(beside.file, stream, beside.stored, ((0, 1),) if one else self.spans)
         return found.float().reshape(-1, *(1 for _ in self.shape[1:]))
@@ -142,7 +161,8 @@ def _fits(weight: str, name: str, scale: Spot, spots: Mapping[str, Spot]) -> Non
     """FileError unless there is one number for all of the weight, or one for each of its rows."""
     rows = spots[weight].stored.rows if weight in spots else 1
     count = math.prod(scale.stored.shape)
-    if not scale.stored.dtype.is_floating_point or count not in {1, rows}:
+    as_many = count == 1 or count == rows == scale.stored.rows
+    if not (as_many and scale.stored.dtype.is_floating_point):
         problem = f"{name} holds {count} scales for the {rows} rows of {weight}"
         raise FileError(scale.file, f"{problem}, which is not read here", PLAIN)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 PICKLED = "pickled weights, which can run any code and are refused"
 SAFE = "use the .safetensors file of the same model"
 AGAIN = "fetch it again"
+LISTED = "name the weights, or the folder that they lie in; or fetch them again"
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Endings of files that are not even opened."""
@@ -32,8 +33,8 @@ BEGINNINGS = (
     (b"<html", "a web page, as a server sends it in place of a file", AGAIN),
     (b"<?xml", "an XML page, as a server sends it to tell of an error", AGAIN),
     (b"<error", "an XML page, as a server sends it to tell of an error", AGAIN),
-    (b"{", "JSON text", "name the weights, or fetch them again"),
-    (b"[", "JSON text", "name the weights, or fetch them again"),
+    (b"{", "JSON text", LISTED),
+    (b"[", "JSON text", LISTED),
 )
 """How files begin, in lower case where it is text; what they are; what to do."""
 

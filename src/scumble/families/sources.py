@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,7 +68,7 @@ def in_model_folder(sought: Sought, folder: Path) -> Source:
     words = _tried(lambda: _tokenizer(part, folder), problems)
     gather(f"{own} is not complete", problems)
     assert config is not None and files
-    return Source(config, files, words, "", str(own))
+    return Source(config, files, words, _known_prefix(sought, files), str(own))
 
 
 def _tried(find: Callable[[], T], problems: list[ScumbleError]) -> T | None:
@@ -86,9 +86,17 @@ def in_own_folder(sought: Sought, folder: Path) -> Source:
         if (folder / part.folder / "config.json").is_file():
             return in_model_folder(sought, folder)
         return in_file(sought, _only_weights(folder, sought))
-    config, files = config_of(folder, part), weights_files(folder, part)
-    found = Source(config, files, _vocabulary_near(sought, folder), "", str(folder))
-    return replace(found, prefix=_prefix(part, _names(files)) or "")
+    files, config = weights_files(folder, part), config_of(folder, part)
+    words = _vocabulary_near(sought, folder)
+    return Source(config, files, words, _known_prefix(sought, files), str(folder))
+
+
+def _known_prefix(sought: Sought, files: Sequence[Path]) -> str:
+    """What names begin with in a folder's files; FileError where they hold something else."""
+    prefix = _prefix(sought.part, _names(files))
+    if prefix is None:
+        raise stranger(sought, files[0])
+    return prefix
 
 
 def in_file(sought: Sought, file: Path, told: str | None = None) -> Source:
@@ -164,7 +172,7 @@ def _all_there(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
 def refuse_pickles(files: Sequence[Path]) -> None:
     """FileError for the first file whose name says that it is pickled."""
     for file in files:
-        if file.suffix in PICKLES:
+        if file.suffix.lower() in PICKLES:
             raise FileError(file, "pickled weights can run any code and are refused", SAFE)
 
 
@@ -181,7 +189,17 @@ def weights_files(folder: Path, part: Part) -> tuple[Path, ...]:
             header(file)
         return files
     refuse_pickles(sorted(folder.glob("*")))
-    raise FileError(single, "this file is missing", WHOLE)
+    raise _missing(single)
+
+
+def _missing(file: Path) -> FileError:
+    """What to say of weights that lie in a folder under another name, or not at all."""
+    others = sorted(one.name for one in file.parent.glob("*.safetensors"))
+    if not others:
+        return FileError(file, "this file is missing", WHOLE)
+    problem = f"there is no {file.name} in it, but {', '.join(others[:4])}"
+    remedy = "name the file that is meant in `model.parts`, if it is of this model"
+    return FileError(file.parent, problem, remedy)
 
 
 def _indexed(index: Path) -> list[str]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ LENGTH = 8  # bytes of the number that a file begins with
 LONGEST = 100_000_000  # bytes of a header, as the format has it
 ABOUT = "__metadata__"
 AGAIN = "fetch it again"
+PLAIN = "use the bf16, fp16 or fp8 file of the same model"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ class Stored:
 def header(file: Path) -> dict[str, Stored]:
     """The tensors of a file by name; FileError unless the file is whole and a safetensors file."""
     try:
-        size = file.stat().st_size
+        about = file.stat()
+        if not (S_ISREG(about.st_mode) or S_ISDIR(about.st_mode)):  # a pipe would never end
+            raise FileError(file, "this is a device or a pipe, not a file", "name the weights")
+        size = about.st_size
         with file.open("rb", buffering=0) as stream:
             told = _told(file, stream, size)
     except FileNotFoundError:
@@ -105,6 +110,7 @@ def _stored(file: Path, told: bytes, size: int) -> dict[str, Stored]:
     try:
         found = json.loads(told)
         found.pop(ABOUT, None)
+        _refuse_strange_numbers(file, found)
         places = {name: _place(name, one, base) for name, one in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FileError(file, f"the list of its tensors is damaged ({error})", AGAIN) from None
@@ -120,11 +126,16 @@ def _stored(file: Path, told: bytes, size: int) -> dict[str, Stored]:
     return places
 
 
+def _refuse_strange_numbers(file: Path, found: Mapping[str, Any]) -> None:
+    """FileError for a kind of number that is known to the format, or to later ones, not here."""
+    for name, one in found.items():
+        if (kind := one["dtype"]) not in DTYPES:
+            problem = f"{name} holds numbers of the kind {kind}, which is not read here"
+            raise FileError(file, problem, PLAIN)
+
+
 def _place(name: str, told: Mapping[str, Any], base: int) -> Stored:
     """ValueError when the bytes are not as many as the shape and the kind of number take."""
-    if told["dtype"] not in DTYPES:
-        problem = f"{name} holds numbers of the kind {told['dtype']}, which is not read here"
-        raise ValueError(problem)
     shape, (start, end) = tuple(told["shape"]), told["data_offsets"]
     if any(type(one) is not int or one < 0 for one in (*shape, start, end)):
         raise ValueError(f"{name} has the shape {shape} and lies from {start} to {end}")
@@ -147,7 +158,30 @@ def read(file: Path, stream: FileIO, stored: Stored, spans: Sequence[Span]) -> T
     """These rows of a tensor, one span after the other; no other byte of it is read or kept."""
     rows = sum(end - start for start, end in spans)
     row_bytes = stored.bytes // max(stored.rows, 1)
-    raw = torch.empty(rows * row_bytes, dtype=torch.uint8)
+    return read_into(torch.empty(rows * row_bytes, dtype=torch.uint8), file, stream, stored, spans)
+
+
+def pieces(
+    file: Path, stream: FileIO, stored: Stored, spans: Sequence[Span], most: int
+) -> Iterator[Tensor]:
+    """The same, some rows of at most so many bytes at a time, or one; each is gone with the next,
+    for all lie in one place: memory that is asked for again and again is not always given back."""
+    row_bytes = stored.bytes // max(stored.rows, 1)
+    rows = max(1, most // max(row_bytes, 1))
+    room = torch.empty(min(rows, stored.rows) * row_bytes, dtype=torch.uint8)
+    for start, end in spans:
+        for at in range(start, end, rows):
+            span = (at, min(at + rows, end))
+            raw = room[: (span[1] - at) * row_bytes]
+            yield read_into(raw, file, stream, stored, (span,))
+
+
+def read_into(
+    raw: Tensor, file: Path, stream: FileIO, stored: Stored, spans: Sequence[Span]
+) -> Tensor:
+    """The rows, in these bytes."""
+    rows = sum(end - start for start, end in spans)
+    row_bytes = stored.bytes // max(stored.rows, 1)
     whole = raw.numpy().data
     done = 0
     for start, end in spans:

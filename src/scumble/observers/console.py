@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scumble.events import Encoded, Event, Finished, Started, StepDone, Stopped
+from scumble.events import Encoded, Event, Finished, Interrupted, Started, StepDone, Stopped
 from scumble.observers import sentences
 from scumble.observers.eta import Eta
 
@@ -130,7 +130,7 @@ class Console:
                 self._told_at, self._told_step = self._clock(), event.after
                 self._say(sentences.sentence(event))
                 self._watch()
-            case Stopped() | Finished():
+            case Stopped() | Interrupted() | Finished():
                 self.close()
                 self._say(sentences.sentence(event))
             case _:

@@ -1,10 +1,12 @@
 """One picture of what training has done: every prompt before and after."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from scumble.disk import write_whole
 from scumble.observers.pictures import Preview, opened, previews
 
 FILE = "before-after.png"
@@ -40,9 +42,10 @@ def before_after(folder: Path) -> Path | None:
     pairs = [pair for row in rows if first in row and (pair := _pair(row[first], row[last]))]
     if not pairs:
         return None
-    file, beside = folder / FILE, folder / f".{FILE}"
-    _drawn(pairs, first, last).save(beside, "PNG")
-    return beside.replace(file)
+    packed = io.BytesIO()
+    _drawn(pairs, first, last).save(packed, "PNG")
+    write_whole(folder / FILE, packed.getvalue())
+    return folder / FILE
 
 
 def scaled(picture: Image.Image) -> Image.Image:

@@ -65,6 +65,8 @@ class History:
                     return "finished"
                 case "Stopped":
                     return "stopped"
+                case "Interrupted":
+                    return "interrupted"
                 case "Failed":
                     return "failed"
                 case "Started" | "StepDone":
@@ -75,6 +77,10 @@ class History:
         silence = (datetime.now(UTC) - heard).total_seconds()
         patience = max(SILENT_SECONDS, SILENT_STEPS * self.seconds_per_step())
         return "interrupted" if silence > patience else "running"
+
+    def problems(self) -> list[str]:
+        """What the newest failure was."""
+        return [str(one) for one in next(reversed(self.of("Failed")), {}).get("problems", [])]
 
     def proofs(self) -> dict[str, dict[str, Any]]:
         """The newest proof of each delivered file, none that is older than the file."""

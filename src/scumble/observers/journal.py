@@ -13,7 +13,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from scumble.events import Event, Finished, Saved, Stopped
+from scumble.events import Event, Failed, Finished, Interrupted, Saved, Stopped
 
 FILE = "journal.jsonl"
 
@@ -35,7 +35,7 @@ class Journal:
         with self._file.open("ab+", buffering=0) as file:
             file.write(line if _ends_whole(file) else b"\n" + line)
             match event:
-                case Saved() | Stopped() | Finished():
+                case Saved() | Stopped() | Interrupted() | Failed() | Finished():
                     os.fsync(file.fileno())
                 case _:
                     pass

@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,20 @@ def previews(folder: Path) -> Rows:
         preview = Preview(step=int(step[1]), index=int(index[0]), file=file, about=about)
         rows.setdefault((preview.index, preview.prompt), {})[preview.step] = preview
     return dict(sorted(rows.items()))
+
+
+def samples(folder: Path, step: int) -> Path:
+    """Where a run's previews of a step lie."""
+    return folder / "samples" / f"step-{step:06d}"
+
+
+def made_as(folder: Path, wanted: Mapping[str, Any]) -> Path | None:
+    """The picture in a folder whose sidecar says all of this; None where there is none such."""
+    for file in sorted(folder.glob("*.png")):
+        about = _sidecar(file.with_suffix(".json"))
+        if all(name in about and about[name] == value for name, value in wanted.items()):
+            return file
+    return None
 
 
 def opened(file: Path) -> Image.Image | None:

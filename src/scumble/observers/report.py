@@ -10,7 +10,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from scumble.events import Event, Exported, Failed, Finished, Previewed, Proven, Saved, Stopped
+from scumble.disk import write_whole
+from scumble.events import (
+    Event,
+    Exported,
+    Failed,
+    Finished,
+    Interrupted,
+    Previewed,
+    Proven,
+    Saved,
+    Stopped,
+)
 from scumble.observers import charts, sentences
 from scumble.observers.history import History, history
 from scumble.observers.pictures import Preview, previews, thumbnail
@@ -29,8 +40,8 @@ STATES = {
     "running": "Running when this page was written.",
     "finished": "All steps are taken.",
     "stopped": "Its state is saved; the same command goes on from there.",
-    "failed": "What is saved and cached is whole; the terminal told what to put right.",
-    "interrupted": "It ended without a word; the same command goes on from the last checkpoint.",
+    "failed": "What is saved and cached is whole.",
+    "interrupted": "It ended before its time; the same command goes on from the last checkpoint.",
     "empty": "Nothing has been written in this folder yet.",
 }
 
@@ -48,6 +59,8 @@ class Report:
                 write(self._folder, state="finished")
             case Stopped():
                 write(self._folder, state="stopped")
+            case Interrupted():
+                write(self._folder, state="interrupted")
             case Failed():
                 write(self._folder, state="failed")
             case Previewed() | Saved() | Exported() | Proven():
@@ -58,9 +71,9 @@ class Report:
 
 def write(folder: Path, *, state: str | None = None) -> Path:
     """Write `report.html`, whole or not at all; `state` is told by one who knows better."""
-    file, beside = folder / FILE, folder / f".{FILE}"
-    beside.write_text(page(folder, state=state), encoding="utf-8")
-    return beside.replace(file)
+    file = folder / FILE
+    write_whole(file, page(folder, state=state).encode())
+    return file
 
 
 def page(folder: Path, *, state: str | None = None) -> str:
@@ -69,6 +82,7 @@ def page(folder: Path, *, state: str | None = None) -> str:
     state = state or past.state()
     name = str(past.plan().get("name") or folder.resolve().name)
     sections = (
+        _failure(past) if state == "failed" else "",
         _warnings(past),
         _learning(past),
         _pictures(folder),
@@ -122,6 +136,11 @@ def _facts(past: History) -> list[tuple[str, str]]:
     if plan["steps_per_epoch"]:
         facts.insert(4, ("Epochs", f"{done / float(plan['steps_per_epoch']):.1f}"))
     return facts
+
+
+def _failure(past: History) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in past.problems())
+    return _section("What went wrong", f"<ul>{items}</ul>") if items else ""
 
 
 def _warnings(past: History) -> str:
@@ -209,12 +228,12 @@ def _deliverable(folder: Path, past: History) -> str:
     for name in dict.fromkeys((*files, *told)):
         record, file = told.get(name, {}), folder / name
         count = file.stat().st_size if file.is_file() else None
-        cells = (name, str(record.get("layout", "-")), str(record.get("tensors", "-")))
+        cells = (name, *(str(record.get(field, "-")) for field in ("step", "layout", "tensors")))
         held = "missing" if count is None else sentences.size(count)
         rows.append(_row([*cells, held]))
     if not rows:
         return ""
-    head = "<tr><th>File</th><th>Layout</th><th>Tensors</th><th>Size</th></tr>"
+    head = "<tr><th>File</th><th>Step</th><th>Layout</th><th>Tensors</th><th>Size</th></tr>"
     return _section("Deliverable", f"<table>{head}{''.join(rows)}</table>")
 
 

@@ -7,8 +7,10 @@ from scumble.events import (
     Failed,
     Fetched,
     Finished,
+    Interrupted,
     Previewed,
     Proven,
+    Proving,
     Resumed,
     Saved,
     Scanned,
@@ -146,10 +148,21 @@ def _of_files(event: Event) -> str:
                 f"Exported {event.file} ({event.layout} layout, {_plural(event.tensors, 'tensor')},"
                 f" {size(event.bytes)})."
             )
+        case Proving():
+            return f"Proving {_plural(len(event.files), 'file')} in a fresh process."
         case Proven():
             return _of_proof(event)
+        case _:
+            return _of_the_end(event)
+
+
+def _of_the_end(event: Event) -> str:
+    match event:
         case Stopped():
             return f"Stopped by {event.signal} after step {event.step:,}; its state is saved."
+        case Interrupted():
+            whole = "What is saved and cached is whole"
+            return f"Stopped at once. {whole}; the same command goes on from there."
         case Failed():
             return "Failed; what is saved and cached is whole."
         case Finished():
@@ -165,7 +178,9 @@ def _of_proof(event: Proven) -> str:
         return f"NOT proven: {event.file.name}: {what}."
     passed = [one for one in event.verdicts if one.state in ("ok", "remark")]
     unknown = [one.name for one in event.verdicts if one.state == "unknown"]
-    who = "a fresh process" if event.fresh_process else "this process"
+    who = " by a fresh process" if event.fresh_process else ""
     more = f", not known: {', '.join(unknown)}" if unknown else ""
-    spent = duration(event.seconds)
-    return f"Proven: {event.file.name} by {who}, {_plural(len(passed), 'check')}{more}, in {spent}."
+    asked = {"velocity", "effect", "change"} & {one.name for one in passed}
+    what = "Proven" if asked else "Nothing wrong found"
+    counted = f"{_plural(len(passed), 'check')}{more}, in {duration(event.seconds)}"
+    return f"{what}: {event.file.name}{who}, {counted}."

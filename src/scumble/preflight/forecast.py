@@ -13,9 +13,9 @@ from scumble.data.plans import Shelf
 from scumble.hardware.device import Place
 from scumble.preflight import pace
 from scumble.preflight.plan import Plan
+from scumble.trainer import optimizers
 
 PNG_BYTES = 1.5  # per pixel of a preview, about
-STATES = 3  # copies of the adapter in a checkpoint: its weights and two moments
 USED = 0.4  # of a bare product's speed that a large model reaches, about
 LAYER_SECONDS = {"cpu": 8e-4, "cuda": 1e-4}
 """What one layer and its neighbours cost whatever their size, forward and backward; about."""
@@ -32,8 +32,20 @@ def run_bytes(plan: Plan) -> int:
         pictures = times * len(job.validation.prompts) * job.validation.width
     width = 4 if job.export.dtype == "float32" else 2
     exported = sum(_numbers(plan, layout) for layout in job.export.layouts)
-    weights = plan.trained_parameters * 4 * STATES * kept + exported * width
+    weights = kept * (_weights(plan) + state_bytes(plan)) + exported * width
     return int(weights + pictures * job.validation.height * PNG_BYTES)
+
+
+def _weights(plan: Plan) -> int:
+    """Of the adapter in a checkpoint."""
+    return plan.trained_parameters * optimizers.weights_dtype(plan.job.training.optimizer).itemsize
+
+
+def state_bytes(plan: Plan) -> float:
+    """What the optimizer keeps beside the adapter, in memory and in each checkpoint; about."""
+    rank, sides = plan.job.adapter.rank, [one.weight.shape for one in plan.layers.values()]
+    shapes = [shape for rows, columns in sides for shape in ((rank, columns), (rows, rank))]
+    return optimizers.kept_bytes(plan.job.training.optimizer, shapes)
 
 
 def _numbers(plan: Plan, layout: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+from scumble.errors import FileError
+from scumble.families.places import here
 from scumble.spec.base import Spec
 from scumble.spec.dataset import DatasetSpec
 from scumble.spec.job import JobSpec
@@ -55,9 +57,15 @@ def _placed(section: S, base: Path, *names: str) -> S:
 
 
 def _weights(path: str, base: Path) -> str:
-    """Weights of the user's own as an absolute path; builtin models and hub ids stay."""
-    local = (base / Path(path).expanduser()).exists()
-    return path if path.startswith("builtin:") or not local else _absolute(path, base)
+    """Weights of the user's own as an absolute path; builtin models, hub ids and what can be no
+    path stay."""
+    if path.startswith("builtin:"):
+        return path
+    try:
+        place = here("model", path, base)
+    except FileError:  # told in full by whoever opens the model
+        return path
+    return path if place is None else str(place)
 
 
 def _absolute(path: str, base: Path) -> str:

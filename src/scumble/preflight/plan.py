@@ -15,7 +15,7 @@ from torch import nn
 from scumble import families
 from scumble.adapters import attach
 from scumble.checkpoint import folder as run_folder
-from scumble.checkpoint import store
+from scumble.checkpoint import sound, store
 from scumble.checkpoint.store import Checkpoint
 from scumble.data.cache import Store
 from scumble.data.example import Example
@@ -211,8 +211,6 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     order = mixture.order(job, sets)
     newest = store.newest(folder / CHECKPOINTS)
     facts = _facts(job, model, sets, newest, read=weigh or newest is not None)
-    changed = run_folder.changes(newest.state["facts"], facts) if newest else []
-    run_folder.refuse_fixed(changed, newest.step if newest else 0)
     return Plan(
         job=job,
         folder=folder,
@@ -228,8 +226,18 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
         notes=(*notes, *mixture.notes(job, sets)),
         newest=newest,
         facts=facts,
-        changed=run_folder.sentences(changed, job),
+        changed=_changed(job, newest, facts) if newest else (),
     )
+
+
+def _changed(job: JobSpec, newest: Checkpoint, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What differs from the start that wrote the checkpoint; an error where that cannot be."""
+    then = newest.state["facts"]
+    changed = run_folder.changes(then, facts)
+    run_folder.refuse_fixed(changed, newest.step)
+    if any(path.startswith(run_folder.OPTIONS) for path, _, _ in changed):
+        optimizers.checked_again(run_folder.options(then), job.training.optimizer)
+    return run_folder.sentences(changed, job)
 
 
 def _facts(
@@ -245,12 +253,14 @@ def _facts(
     Without `read`, weights that were never hashed are not read for it. Those that are still on the
     hub count as what they were, until they are here.
     """
-    facts = run_folder.settings(job)
-    hashes = fingerprints(model.files("denoiser"), read=read)
-    if hashes:
-        facts["base_model"] = _short(sorted(hashes.values()))
-    elif newest and "base_model" in newest.state["facts"]:
-        facts["base_model"] = newest.state["facts"]["base_model"]
+    facts, then = run_folder.settings(job), newest.state["facts"] if newest else {}
+    for part in model.family.parts:
+        name = "base_model" if part == "denoiser" else f"weights.{part}"
+        hashes = fingerprints(model.files(part), read=read)
+        if hashes:
+            facts[name] = _short(sorted(hashes.values()))
+        elif name in then:
+            facts[name] = then[name]
     for number, one in enumerate(sets):
         rows = [_row(example) for example in one.examples]
         facts[f"data.{number}.pictures"] = f"{len(rows)} pictures ({_short(rows)})"
@@ -294,4 +304,6 @@ def _network(model: weights.Model, job: JobSpec) -> tuple[nn.Module, dict[str, n
     """The denoiser without weights, and its layers that the adapter goes to."""
     denoiser = weights.skeleton(model, "denoiser")
     weights.compared(model, "denoiser", denoiser)
-    return denoiser, attach.chosen(denoiser, job.adapter.targets, model.family.targets)
+    layers = attach.chosen(denoiser, job.adapter.targets, model.family.targets)
+    sound.refuse_nameless("export.layout", layers.keys(), model.family.keys, job.export.layouts)
+    return denoiser, layers

@@ -104,6 +104,8 @@ def survey(job: JobSpec, base: Path) -> Survey:
     warnings += _mixed(plan)
     warnings += _loaded(plan)
     warnings += optimizers.advice(job.training)
+    kept = forecast.state_bytes(plan)
+    warnings += optimizers.weight(job.training.optimizer, kept, plan.trained_parameters)
     if plan.newest:
         changed = "; ".join(plan.changed) or "nothing"
         warnings.append(f"This run goes on after step {plan.newest.step}; changed: {changed}.")

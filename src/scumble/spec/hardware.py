@@ -14,8 +14,8 @@ class HardwareSpec(Spec):
     """auto takes the first CUDA card, else the CPU."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """What the network computes in; the adapter is always float32. auto: bf16 where the device
-    has units for it, else fp32."""
+    """What the network computes in; the adapter is kept in float32 (in bf16 with the
+    optimizer `adamw-bf16`). auto: bf16 where the device has units for it, else fp32."""
 
     gradient_checkpointing: bool = False
     """Compute each block again in the backward pass instead of keeping its insides: less memory,

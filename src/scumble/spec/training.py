@@ -18,8 +18,9 @@ class OptimizerSpec(Spec):
     constant schedule. adamw-schedulefree, radam-schedulefree: deliver and preview an average of
     the weights, so no falling schedule; one to ten times AdamW's rate, and radam needs no warm-up.
     pytorch_optimizer.CLASS: any class of that package that takes its steps alone, such as
-    pytorch_optimizer.SOAP. All but adamw and adafactor need `pip install "scumble[optimizers]"`.
-    `scumble check` tries it out, and says when it would not resume exactly."""
+    pytorch_optimizer.AdEMAMix. All but adamw and adafactor need
+    `pip install "scumble[optimizers]"`. `scumble check` tries it out, and says when it would not
+    resume exactly, would hardly move weights that start at zero, or takes much memory."""
 
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the optimizer: for adamw betas, eps, weight_decay (its default here is 0.01). A

@@ -103,10 +103,7 @@ def state_of(
     """
     packed = Packed()
     entries = {
-        name: {
-            entry: packed.pack(content, f"{name}/{entry}", parameter.device)
-            for entry, content in optimizer.state[parameter].items()
-        }
+        name: packed.pack(optimizer.state[parameter], name, parameter.device)
         for name, parameter in parameters.items()
         if optimizer.state.get(parameter)  # by `[]` an absent one would be made
     }
@@ -143,8 +140,7 @@ def restore(
     optimizer.state.clear()
     for name, content in entries.items():
         home = parameters[name].device
-        state = {entry: unpacker.unpack(told, home) for entry, told in content.items()}
-        optimizer.state[parameters[name]] = state
+        optimizer.state[parameters[name]] = unpacker.unpack(content, home)
     for word, told in loose.items():
         optimizer.state[word] = unpacker.unpack(told, torch.device("cpu"))
     for group, content in zip(optimizer.param_groups, groups, strict=True):

@@ -36,6 +36,9 @@ class Row:
     averages: bool = False
     """Its delivered weights are an average over the steps, in the place of a falling rate."""
 
+    scale: int = 1
+    """How much longer the sides of a trial's matrices are, to be treated like an adapter's."""
+
     bf16: bool = False
     """The trained weights are bf16 and it makes up for what rounding loses."""
 
@@ -47,8 +50,12 @@ AVERAGES = "it averages over the steps: take one to ten times AdamW's"
 OPTIMIZERS = {
     "adamw": Row(source="torch.optim.adamw:AdamW", options={"weight_decay": 0.01, "fused": True}),
     # Matrices of less than 4,096 values keep a float32 state (`min_8bit_size`): blocks of 256.
-    "adamw-8bit": Row(source="bitsandbytes.optim:AdamW8bit", options={"weight_decay": 0.01}),
-    "lion-8bit": Row(source="bitsandbytes.optim:Lion8bit", rates=(1e-7, 1e-3), because=SIGNS),
+    "adamw-8bit": Row(
+        source="bitsandbytes.optim:AdamW8bit", options={"weight_decay": 0.01}, scale=8
+    ),
+    "lion-8bit": Row(
+        source="bitsandbytes.optim:Lion8bit", rates=(1e-7, 1e-3), because=SIGNS, scale=8
+    ),
     # Its own habits are a rate of its own (`relative_step`) and one that is scaled by the norm of
     # the weights, at least 0.001: LoRA's `up` starts at zero and would hardly ever move.
     "adafactor": Row(
@@ -95,7 +102,7 @@ def find(name: str) -> Row:
     So kohya's `AdamW8bit` and `AdamWScheduleFree` are known, too.
     """
     package, dot, kind = name.partition(".")
-    if dot and package == ANY:
+    if dot and _plain(package) == _plain(ANY):
         return Row(
             source=f"{ANY}:{kind}",
             rates=None,
@@ -106,7 +113,8 @@ def find(name: str) -> Row:
     if _plain(name) in rows:
         return OPTIMIZERS[rows[_plain(name)]]
     near = get_close_matches(_plain(name), rows, n=1)
-    known = f"known: {', '.join(OPTIMIZERS)}, or {ANY}. and one of its classes"
+    other = name.rpartition(".")[2]
+    known = f"known: {', '.join(OPTIMIZERS)}; and {ANY}.{other} where that package has it"
     remedy = f"did you mean '{rows[near[0]]}'?" if near else known
     raise JobError(WHERE, f"'{name}' is not known", remedy)
 

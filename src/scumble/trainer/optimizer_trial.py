@@ -1,13 +1,15 @@
-"""An optimizer tried out on two small matrices, before anything depends on it."""
+"""An optimizer tried out on small matrices, before anything depends on it."""
 
 from __future__ import annotations
 
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
+from itertools import combinations
 
 import torch
 from safetensors.torch import load, save
@@ -17,30 +19,71 @@ from scumble import dice
 from scumble.trainer.draws import reseed
 from scumble.trainer.optimizer_state import restore, state_of
 
-SHAPES = ((4, 24), (24, 4))  # a layer's down and up
+SHAPES = ((4, 24), (24, 4))  # a layer's down and up; some optimizers want them in this order
+SIZES = ((4, 16), (20, 4), (8, 8), (24, 8), (12, 16), (20, 12))  # likewise; enough for `_terms`
 STEPS = 4  # before and after; past the first ones, which some treat in their own way
 RATE = 1e-3
+SURE = 0.9  # of what is left over, below which one term more is believed
+NOTHING = 1e-3  # of the rate, a step: those that seek the rate themselves have not begun yet
 
-Make = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is tried."""
+
+    make: Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
+    dtype: torch.dtype
+    """Of the weights."""
+
+    scale: int = 1
+    """How much longer the sides of its matrices are, where small ones are treated otherwise."""
 
 
-def resumes(make: Make, dtype: torch.dtype) -> bool:
-    """Whether saved and put back in the middle it takes the steps of an unbroken run.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What came of it."""
 
-    Raises whatever the optimizer raises when it cannot take a step by itself.
-    """
+    resumes: bool
+    """Whether saved and put back in the middle it took the steps of an unbroken run."""
+
+    up: float | None
+    """How far the matrix that started at zero went, as a share of the other's way; None where
+    neither went far enough to tell."""
+
+
+def tried(subject: Subject) -> Trial:
+    """Take some steps, unbroken and with a break; raises whatever the optimizer raises."""
     with quiet():
-        unbroken = _fresh(dtype)
-        _walk(make(list(unbroken.values())), unbroken, range(2 * STEPS))
-        first = _fresh(dtype)
-        optimizer = make(list(first.values()))
-        _walk(optimizer, first, range(STEPS))
-        tensors, others = state_of(optimizer, first)
-        second = {name: nn.Parameter(one.detach().clone()) for name, one in first.items()}
-        again = make(list(second.values()))
-        restore(again, second, load(save(tensors)), json.loads(json.dumps(others)))
-        _walk(again, second, range(STEPS, 2 * STEPS))
-    return all(torch.equal(unbroken[name], second[name]) for name in unbroken)
+        unbroken = _fresh(subject)
+        _walk(subject.make(list(unbroken.values())), unbroken, range(2 * STEPS))
+        resumed = _resumed(subject, subject)
+    same = all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+    return Trial(resumes=same, up=_share(unbroken, _fresh(subject)))
+
+
+def goes_on(before: Subject, after: Subject) -> None:
+    """Go on from the state that another one has left; raises whatever the optimizer raises."""
+    with quiet():
+        _resumed(before, after)
+
+
+def state_bytes(subject: Subject, shapes: Iterable[tuple[int, int]]) -> float:
+    """About what the state takes for matrices of these (rows, columns).
+
+    Told from a few small ones: a sum of a constant, the sides, their product and their squares,
+    since a state holds moments, their factors, or the products of all pairs of columns. What is
+    capped at some size (a projection's rank) is told too large.
+    """
+    sizes = [(subject.scale * rows, subject.scale * columns) for rows, columns in SIZES]
+    values = [_drawn(size, number) for number, size in enumerate(sizes)]
+    parameters = {str(n): nn.Parameter(one.to(subject.dtype)) for n, one in enumerate(values)}
+    with quiet():
+        optimizer = subject.make(list(parameters.values()))
+        _walk(optimizer, parameters, range(2))
+    each = [state_of(optimizer, {name: one})[0].values() for name, one in parameters.items()]
+    taken = [[float(sum(one.nbytes for one in state))] for state in each]
+    share = _shares(_terms(sizes), torch.tensor(taken, dtype=torch.float64))
+    return float((_terms(shapes) @ share).sum())
 
 
 @contextmanager
@@ -56,22 +99,65 @@ def quiet() -> Iterator[None]:
             logging.disable(before)
 
 
-def _fresh(dtype: torch.dtype) -> dict[str, nn.Parameter]:
-    return {
-        str(number): nn.Parameter(
-            torch.randn(shape, generator=dice.generator(0, "trial", number)).to(dtype)
-        )
-        for number, shape in enumerate(SHAPES)
-    }
+def _resumed(before: Subject, after: Subject) -> dict[str, nn.Parameter]:
+    """The weights after a break in the middle, saved and put back as a checkpoint does."""
+    first = _fresh(before)
+    optimizer = before.make(list(first.values()))
+    _walk(optimizer, first, range(STEPS))
+    tensors, others = state_of(optimizer, first)
+    second = {name: nn.Parameter(one.detach().clone()) for name, one in first.items()}
+    again = after.make(list(second.values()))
+    restore(again, second, load(save(tensors)), json.loads(json.dumps(others)))
+    _walk(again, second, range(STEPS, 2 * STEPS))
+    return second
+
+
+def _terms(shapes: Iterable[tuple[int, int]]) -> torch.Tensor:
+    sides = [sorted(shape) for shape in shapes]
+    rows = [(1, low, high, low * high, low**2, high**2) for low, high in sides]
+    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
+
+
+def _shares(terms: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
+    """The least squares solution with nothing below zero, by trying every choice of terms."""
+    best, least = torch.zeros(terms.shape[1], 1, dtype=terms.dtype), float("inf")
+    choices = (c for n in range(1, 7) for c in combinations(range(terms.shape[1]), n))
+    for choice in map(list, choices):
+        share = torch.linalg.lstsq(terms[:, choice], taken).solution
+        left = float((terms[:, choice] @ share - taken).square().sum())
+        if bool((share > 0).all()) and left < SURE * least:
+            best, least = torch.zeros_like(best), left
+            best[choice] = share
+    return best
+
+
+def _fresh(subject: Subject) -> dict[str, nn.Parameter]:
+    """As LoRA starts: `up` is zero."""
+    down, up = ([subject.scale * side for side in shape] for shape in SHAPES)
+    values = {"down": _drawn(down, 0), "up": torch.zeros(up)}
+    return {name: nn.Parameter(value.to(subject.dtype)) for name, value in values.items()}
+
+
+def _drawn(shape: Sequence[int], number: int) -> torch.Tensor:
+    return torch.randn(shape, generator=dice.generator(0, "trial", number))
+
+
+def _share(after: Mapping[str, nn.Parameter], before: Mapping[str, nn.Parameter]) -> float | None:
+    moved = {name: (one - before[name]).detach().float() for name, one in after.items()}
+    down, up = (one.square().mean().sqrt().item() for one in moved.values())
+    if max(down, up) < NOTHING * RATE * 2 * STEPS:
+        return None
+    return up / down if down else float("inf")
 
 
 def _walk(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], steps: range
 ) -> None:
-    """Steps as the loop takes them, down a parabola."""
+    """Steps as the loop takes them, down a parabola whose lowest point is not at zero."""
+    goals = {name: _drawn(one.shape, -1).to(one.dtype) for name, one in parameters.items()}
     for step in steps:
-        for parameter in parameters.values():
-            parameter.grad = parameter.detach().clone()
+        for name, parameter in parameters.items():
+            parameter.grad = parameter.detach() - goals[name]
         for group in optimizer.param_groups:
             group["lr"] = RATE
         reseed(0, "trial", step)

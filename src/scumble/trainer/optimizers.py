@@ -18,11 +18,15 @@ from torch import nn
 from scumble.errors import JobError
 from scumble.spec.training import OptimizerSpec, TrainingSpec
 from scumble.trainer.optimizer_table import ANY, WHERE, Row, find
-from scumble.trainer.optimizer_trial import quiet, resumes
+from scumble.trainer.optimizer_trial import Subject, Trial, goes_on, quiet, state_bytes, tried
 
 OPTIONS = "training.optimizer.options"
 REMEDY = "see `scumble explain training.optimizer`"
 FAR = 100  # times a class's own rate, from which on one may doubt that it was meant
+UNLIKE = 20  # times: how far apart the ways of an adapter's two matrices may be
+ADAMW = 8  # bytes of state that AdamW keeps for each number
+HEAVY = 3  # times AdamW's state, from which on it is worth a word
+GB = 1e9
 NOT_OPTIONS = {
     "self": "has no such option",
     "params": "has no such option",
@@ -30,6 +34,7 @@ NOT_OPTIONS = {
     "args": "has no such option",
     "maximize": "would raise the loss",
     "differentiable": "does not take part in gradients itself",
+    "capturable": "takes its steps in no CUDA graph",
     "gradient_release": "moves the weights once a step, not while gradients are computed",
     "is_paged": "keeps its state on the card: it is small for an adapter",
     "fsdp_in_use": "runs on one card",
@@ -42,9 +47,19 @@ def checked(spec: OptimizerSpec) -> None:
 
     Everything but the plain default is tried on two small matrices; that costs an import.
     """
-    row = find(spec.name)
-    if spec.options or row != find("adamw"):
-        _trial(row, spec)
+    if not _is_plain(spec):
+        _trial(spec)
+
+
+def checked_again(then: Mapping[str, Any], spec: OptimizerSpec) -> None:
+    """JobError where the state that it kept with other options is of no use with these."""
+    before = spec.model_copy(update={"options": dict(then)})
+    try:
+        goes_on(_subject(before), _subject(spec))
+    except Exception as error:  # foreign code on a state that it did not make
+        problem = f"what {spec.name} has kept does not fit these options ({_said(error)})"
+        remedy = "put them back, or choose another `name` for the run"
+        raise JobError(OPTIONS, problem, remedy) from None
 
 
 def made(
@@ -54,6 +69,17 @@ def made(
     row = find(spec.name)
     with quiet():
         return _constructed(_class(row, spec), row, spec, list(parameters), rate=rate)
+
+
+def kept_bytes(spec: OptimizerSpec, shapes: Sequence[tuple[int, int]]) -> float:
+    """About what its state takes, in memory and in a checkpoint, for matrices of these shapes."""
+    as_adamw = float(ADAMW * sum(rows * columns for rows, columns in shapes))
+    if _is_plain(spec):
+        return as_adamw
+    try:
+        return state_bytes(_subject(spec), shapes)
+    except Exception:  # foreign code on matrices that are no pair; how much it keeps is a guess
+        return as_adamw
 
 
 def weights_dtype(spec: OptimizerSpec) -> torch.dtype:
@@ -93,20 +119,49 @@ def shown(
 
 def advice(training: TrainingSpec) -> list[str]:
     """What is allowed and hardly meant, in sentences for `scumble check`."""
-    name, rate, kind = training.optimizer.name, training.learning_rate, training.schedule.kind
-    row = find(name)
+    spec, rate, kind = training.optimizer, training.learning_rate, training.schedule.kind
+    name, row = spec.name, find(spec.name)
     said = _far(name, rate, row) if row.rates else _far_from_its_own(training, row)
     if row.averages and kind != "constant":
         said.append(
             f"{name} averages its weights over the steps in the place of a falling rate; under"
             f" `schedule.kind: {kind}` both happen. Use `constant`."
         )
-    if row.source.startswith(f"{ANY}:") and not _trial(row, training.optimizer):
+    if not _is_plain(spec):
+        said += _seen(name, _trial(spec))
+    return said
+
+
+def weight(spec: OptimizerSpec, kept: float, numbers: int) -> list[str]:
+    """A word on a state of `kept` bytes for so many trained numbers, where it is a burden."""
+    times = kept / (ADAMW * numbers)
+    if times < HEAVY or kept < GB:
+        return []
+    said = f"The state of {spec.name} takes about {kept / GB:.0f} GB on the device"
+    return [f"{said}, {times:.0f} times that of adamw."]
+
+
+def _seen(name: str, trial: Trial) -> list[str]:
+    said = []
+    if not trial.resumes:
         said.append(
             f"{name} does not resume exactly: after an interruption its steps are others than"
             " those of an unbroken run."
         )
+    if trial.up is not None and not 1 / UNLIKE < trial.up < UNLIKE:
+        times, how = (1 / trial.up if trial.up else 0, "slower")
+        if trial.up > 1:
+            times, how = trial.up, "faster"
+        told = f"{times:.0f} times {how}" if 0 < times < 1e6 else f"very much {how}"
+        said.append(
+            f"{name} moves weights that start at zero, as half of an adapter's do, {told} than the"
+            " others: one half would hardly learn."
+        )
     return said
+
+
+def _is_plain(spec: OptimizerSpec) -> bool:
+    return not spec.options and find(spec.name) == find("adamw")
 
 
 def _far(name: str, rate: float, row: Row) -> list[str]:
@@ -131,24 +186,35 @@ def _far_from_its_own(training: TrainingSpec, row: Row) -> list[str]:
 def _class(row: Row, spec: OptimizerSpec) -> Any:
     """The class, its options checked against its signature."""
     module, name = row.source.split(":")
-    if find_spec(module.partition(".")[0]) is None:
-        problem = f"{spec.name} comes from {module.partition('.')[0]}, which is not installed"
+    there = _module(module, spec)
+    kind = there.get(name)
+    if not _usable(kind):
+        raise _unusable(module, name, there)
+    _known(kind, spec)
+    return kind
+
+
+def _module(module: str, spec: OptimizerSpec) -> Mapping[str, Any]:
+    package = module.partition(".")[0]
+    if find_spec(package) is None:
+        problem = f"{spec.name} comes from {package}, which is not installed"
         raise JobError(WHERE, problem, 'run `pip install "scumble[optimizers]"`')
     try:
         with quiet():
-            there = vars(import_module(module))
+            return vars(import_module(module))
     except (ImportError, OSError, RuntimeError) as error:
         problem = f"{spec.name} comes from {module}, which does not work here ({error})"
         raise JobError(WHERE, problem, "install it anew, or choose another optimizer") from None
-    kinds = {word: one for word, one in there.items() if _usable(one)}
-    if name not in kinds:
-        near = get_close_matches(name.lower(), {word.lower(): word for word in kinds}, n=1)
-        found = next((word for word in kinds if near and word.lower() == near[0]), None)
-        other = f"take one that does, such as {ANY}.SOAP"
-        remedy = f"did you mean '{module}.{found}'?" if found else other
-        raise JobError(WHERE, f"{module} has no optimizer '{name}' that works alone", remedy)
-    _known(kinds[name], spec)
-    return kinds[name]
+
+
+def _unusable(module: str, name: str, there: Mapping[str, Any]) -> JobError:
+    if name in there:
+        problem, remedy = "works only around or within something else", f"take {ANY}.AdEMAMix, say"
+        return JobError(WHERE, f"{module}.{name} {problem}", remedy)
+    kinds = {word.lower(): word for word, one in there.items() if _usable(one)}
+    near = get_close_matches(name.lower(), kinds, n=1)
+    remedy = f"did you mean '{module}.{kinds[near[0]]}'?" if near else f"take {ANY}.AdEMAMix, say"
+    return JobError(WHERE, f"{module} has no optimizer '{name}'", remedy)
 
 
 def _usable(kind: Any) -> bool:
@@ -168,21 +234,32 @@ def _arguments(kind: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def _known(kind: Any, spec: OptimizerSpec) -> None:
-    """JobError for an option that it does not have."""
-    known = [word for word in _arguments(kind) if word not in NOT_OPTIONS]
+    """JobError for an option that it does not have, and for one that it must have."""
+    arguments = _arguments(kind)
+    known = {word.lower(): word for word in arguments if word not in NOT_OPTIONS}
     for option in spec.options:
-        if option not in known:
-            near = get_close_matches(option, known, n=1)
-            remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        if option not in known.values():
+            near = get_close_matches(option.lower(), known, n=1)
+            listed = f"known: {', '.join(known.values())}"
+            remedy = f"did you mean '{known[near[0]]}'?" if near else listed
             problem = f"{spec.name} {NOT_OPTIONS.get(option, 'has no such option')}"
             raise JobError(f"{OPTIONS}.{option}", problem, remedy)
+    for word in known.values():
+        if arguments[word].default is inspect.Parameter.empty and word not in spec.options:
+            raise JobError(f"{OPTIONS}.{word}", f"{spec.name} needs it", "give it a value")
 
 
-def _trial(row: Row, spec: OptimizerSpec) -> bool:
-    """Whether it resumes exactly; JobError when it cannot be made or take a step."""
+def _subject(spec: OptimizerSpec) -> Subject:
+    row = find(spec.name)
     make = partial(_constructed, _class(row, spec), row, spec, rate=1e-3)
+    return Subject(make=make, dtype=weights_dtype(spec), scale=row.scale)
+
+
+def _trial(spec: OptimizerSpec) -> Trial:
+    """What a trial shows; JobError when it cannot be made or take a step."""
+    subject = _subject(spec)
     try:
-        return resumes(make, weights_dtype(spec))
+        return tried(subject)
     except JobError:
         raise
     except Exception as error:  # foreign code with a user's values: it may raise anything

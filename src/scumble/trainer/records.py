@@ -12,6 +12,7 @@ and forgotten.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -100,7 +101,10 @@ def _series(found: Mapping[str, Any]) -> Series:
 
 def _mark(found: Mapping[str, Any]) -> Mark:
     around = {str(name): str(value) for name, value in found["around"].items()}
-    return Mark(value=float(found["value"]), date=str(found["date"]), around=around)
+    value = float(found["value"])
+    if not 0 < value < math.inf:
+        raise ValueError(f"{value} is no measure of a run")
+    return Mark(value=value, date=str(found["date"]), around=around)
 
 
 def write(file: Path, series: Mapping[str, Series], about: Mapping[str, Any]) -> None:

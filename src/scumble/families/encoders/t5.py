@@ -22,7 +22,9 @@ def skeleton(config: Mapping[str, Any]) -> nn.Module:
     from transformers import T5Config, T5EncoderModel
 
     with init_empty_weights(include_buffers=False):
-        return T5EncoderModel(T5Config.from_dict(dict(config)))
+        made = T5EncoderModel(T5Config.from_dict(dict(config)))
+    made.set_input_embeddings(made.shared)  # one module: moved once, counted once
+    return made
 
 
 def tokenizer(folder: Path) -> Any:

@@ -1,0 +1,234 @@
+"""A model on which adapter files are tried: asked at a few points, and painted with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+from torch import Tensor, nn
+
+from scumble.adapters.attach import attach_tensors
+from scumble.adapters.layouts import Changes
+from scumble.disk import made
+from scumble.events import State, Verdict
+from scumble.families import weights
+from scumble.families.family import Entry, Family
+from scumble.hardware.blocks import Net, plain
+from scumble.hardware.device import Place
+from scumble.spec.model import ModelSpec
+from scumble.validation import likeness, previews, probes
+from scumble.validation.previews import Request
+from scumble.validation.probes import Kit
+
+DENOISER = "denoiser"
+T = TypeVar("T")
+VELOCITY_BAR = {False: 1e-3, True: 1e-2}
+"""Distance of velocities, as a share: in float32, and with 16 bits anywhere."""
+
+PICTURE_BAR = {False: 40.0, True: 35.0}
+"""PSNR in dB of a preview and of the same made again: in float32, and with 16 bits anywhere."""
+
+CLEARLY = 6.0
+"""Half the distance, in dB."""
+
+STRENGTH_BAND = (0.9, 1.1)
+"""How much of the trained change a file must make."""
+
+INVISIBLE_SHARE = 1e-3
+INVISIBLE_LEVELS = 0.5
+"""Pictures that are nearer than this on average look alike: half a level of 255."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A model with its denoiser loaded once for all files, and what a run has kept of itself."""
+
+    model: weights.Model
+    spec: ModelSpec
+    place: Place
+    kit: Kit | None
+    run: Path | None
+    out: Path | None
+    """Where pictures are put."""
+
+    @property
+    def family(self) -> Family:
+        """The model's."""
+        return self.model.family
+
+    @property
+    def request(self) -> Request | None:
+        """The preview that is made again."""
+        told = self.kit.about.get("request") if self.kit else None
+        return None if told is None else request_of(told)
+
+    @cached_property
+    def denoiser(self) -> nn.Module:
+        """Loaded when first needed."""
+        dtype, device = self.place.dtype, self.place.device
+        return weights.loaded(self.model, DENOISER, dtype=dtype, device=device)
+
+    @cached_property
+    def painter(self) -> previews.Painter:
+        """Loads the autoencoder when first needed."""
+        return previews.Painter(self.model, self.place)
+
+    @cached_property
+    def probes(self) -> probes.Probes:
+        """The run's, else made-up ones."""
+        if self.kit:
+            return self.kit.probes
+        configs, tokens = self.model.configs, self.spec.text_tokens or self.family.text_tokens
+        shapes = {name: one(configs, tokens) for name, one in self.family.text_fields.items()}
+        return probes.made(self.family, shapes, self.place, (256, 256))
+
+    @cached_property
+    def plain_velocities(self) -> Tensor:
+        """What the base model answers here."""
+        return self._asked()
+
+    def velocity(self, changes: Changes) -> Iterator[Verdict]:
+        """What the file makes of the network's answers, against what the run made of them."""
+        base = self.plain_velocities
+        found = self.worn(changes, self._asked)
+        moved = probes.off(found, base)
+        if beside := sorted(changes.keys() - {DENOISER}):
+            names = " and ".join(beside)
+            words = f"what it makes of {names} was not looked at: texts are not read again here"
+            yield _verdict("texts", "unknown", words)
+        if not self.kit:
+            if changes.get(DENOISER):
+                yield _moved(moved)
+            return
+        bar, off = VELOCITY_BAR[_coarse(self)], probes.off(found, self.kit.trained)
+        state: State = "ok" if off <= bar else "failed"
+        text = f"off by {off:.1e} from what was trained, at most {bar:.0e}"
+        yield _verdict("velocity", state, text)
+        yield _made_up(found - base, self.kit.trained - self.kit.base, moved)
+
+    def picture(self, changes: Changes, name: str) -> tuple[list[Verdict], tuple[Path, ...]]:
+        """The run's last preview made again, and the base model's; kept under the file's name."""
+        assert self.kit and self.run and self.request
+        again = self.worn(changes, self._painted)
+        base = self._painted()
+        there = self.kit.about["picture"]
+        file = self.run / there if there else None
+        found = [_again(again, base, file, PICTURE_BAR[_coarse(self)]), _seen(again, base)]
+        return found, _kept(self, again, base, name)
+
+    def _asked(self) -> Tensor:
+        net = Net(self.denoiser, plain)
+        return probes.velocities(self.family, net, self.place, self.probes)
+
+    def _painted(self) -> Image.Image:
+        assert self.kit and self.request
+        return self.paint(self.request, self.kit.probes.text)
+
+    def paint(self, request: Request, text: Entry) -> Image.Image:
+        """One picture of the denoiser as it stands."""
+        net = Net(self.denoiser, plain)
+        return self.painter.paint(previews.latents(self.family, net, self.place, text, request))
+
+    def worn(self, changes: Changes, act: Callable[[], T]) -> T:
+        """What `act` makes while the changes are in the denoiser."""
+        adapters = attach_tensors(self.denoiser, changes.get(DENOISER, {}))
+        try:
+            return act()
+        finally:
+            adapters.detach()
+
+
+def _coarse(stage: Stage) -> bool:
+    """Whether 16 bits, or another machine's rounding, stand between the run and this."""
+    about, place = stage.kit.about if stage.kit else {}, stage.place
+    here = (place.device.type, place.precision)
+    there = (str(about.get("device", here[0])).split(":")[0], about.get("precision", here[1]))
+    return "bf16" in (here[1], there[1]) or about.get("dtype") != "float32" or here != there
+
+
+def _kept(stage: Stage, again: Image.Image, base: Image.Image, name: str) -> tuple[Path, ...]:
+    """The pictures as files, where there is a folder for them."""
+    if stage.out is None:
+        return ()
+    assert stage.request
+    parts = {part: source.told for part, source in stage.model.parts.items()}
+    about = {**asdict(stage.request), "model": stage.spec.path, "parts": parts}
+    made(stage.out)
+    return (
+        previews.save(again, stage.out / f"again-{name}.png", {**about, "adapter": name}),
+        previews.save(base, stage.out / "base.png", {**about, "adapter": None}),
+    )
+
+
+def request_of(told: Any) -> Request:
+    """The request that a kit holds as JSON."""
+    return Request(
+        prompt=str(told["prompt"]),
+        width=int(told["width"]),
+        height=int(told["height"]),
+        steps=int(told["steps"]),
+        guidance=float(told["guidance"]),
+        seed=int(told["seed"]),
+    )
+
+
+def _moved(share: float) -> Verdict:
+    text = f"it moves the network's answers by {_percent(share)}"
+    if share < INVISIBLE_SHARE:
+        return _verdict("effect", "remark", f"{text}: hardly anything will be seen")
+    return _verdict("effect", "ok", text)
+
+
+def _made_up(found: Tensor, trained: Tensor, moved: float) -> Verdict:
+    """Whether the change is as strong as the trained one, however small beside the velocity."""
+    if not bool(trained.any()):
+        return _verdict("change", "failed", "training did not move the network's answers at all")
+    made = probes.share(found, trained)
+    low, high = STRENGTH_BAND
+    text = f"it moves the network's answers by {_percent(moved)}, {100 * made:.1f} % of the trained"
+    if not low <= made <= high:
+        return _verdict("change", "failed", f"{text} change")
+    if moved < INVISIBLE_SHARE:
+        return _verdict("change", "remark", f"{text} change: hardly anything will be seen")
+    return _verdict("change", "ok", f"{text} change")
+
+
+def _percent(share: float) -> str:
+    """Two digits, and no exponent for a large one."""
+    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:,.0f} %"
+
+
+def _again(again: Image.Image, base: Image.Image, there: Path | None, bar: float) -> Verdict:
+    """The preview made again, beside the one that the run made.
+
+    Only where the base model's picture is clearly further from that one does it say anything.
+    """
+    try:
+        with Image.open(there or "") as picture:
+            like, plainly = likeness.psnr(again, picture), likeness.psnr(base, picture)
+    except (OSError, ValueError):
+        text = "the run's own picture is not there or of another size: none was compared with it"
+        return _verdict("picture", "unknown", text)
+    text = f"the last preview made again: {likeness.decibels(like)}, at least {bar:.0f} dB"
+    if like < bar:
+        return _verdict("picture", "failed", text)
+    text += f"; the base model's: {likeness.decibels(plainly)}"
+    if not like > plainly + CLEARLY:
+        return _verdict("picture", "unknown", f"{text}, too near to tell them apart")
+    return _verdict("picture", "ok", text)
+
+
+def _seen(again: Image.Image, base: Image.Image) -> Verdict:
+    like, apart = likeness.psnr(again, base), likeness.apart(again, base)
+    text = f"its picture and the base model's: {likeness.decibels(like)}, {apart:.1f} of 255 apart"
+    if apart < INVISIBLE_LEVELS:
+        return _verdict("effect", "remark", f"{text}: the adapter changes nothing that can be seen")
+    return _verdict("effect", "ok", text)
+
+
+def _verdict(name: str, state: State, text: str) -> Verdict:
+    return Verdict(name=name, state=state, text=text)
