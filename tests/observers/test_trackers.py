@@ -156,7 +156,7 @@ def test_both_services_get_what_the_journal_has_and_no_secret(followed_by_both: 
         expected = [(record["step"], np.float32(record[field])) for record in records]
         assert scalars[tag] == expected
     assert pictures == {"preview/00 a cat dog": [0, 2, 4], "preview/01 a hat": [0, 2, 4]}
-    assert "rank: 4" in texts and "Finished step 4" in texts and "Proven: toy" in texts
+    assert "rank: 4" in texts and "Finished step 4" in texts and "found: toy" in texts
     assert len(list((folder / "wandb").glob("offline-run-*/run-*.wandb"))) == 1
     assert len(list((folder / "wandb").rglob("preview/*.png"))) == 6
     for file in root.rglob("*"):
