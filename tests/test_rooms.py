@@ -50,3 +50,18 @@ def test_broad_excepts_stand_where_they_may() -> None:
 
 def test_torchvision_is_never_imported() -> None:
     assert [str(p) for p in SOURCE if re.search(r"(import|from) torchvision", p.read_text())] == []
+
+
+def test_loading_an_autoencoder_asks_for_no_kernels_and_says_nothing() -> None:
+    code = (
+        "import logging, sys; logging.basicConfig()\n"
+        "class Asked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'kernels': print('asked for', name)\n"
+        "sys.meta_path.insert(0, Asked())\n"
+        "from scumble.families.builtin import AUTOENCODER\n"
+        "from scumble.families.encoders import vae; vae.skeleton(AUTOENCODER)\n"
+        "print('kernels' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n" and "gemm_4bit" not in done.stderr

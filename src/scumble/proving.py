@@ -60,7 +60,7 @@ def proofs(asked: Asked) -> Iterator[Proven]:
             yield _proven(file, verdicts.looked(file, against).verdicts, (), start)
         return
     stage = Stage(
-        model=weights.opened(families.find(spec.family, spec.flavour), spec, base),
+        model=_opened(asked, spec, base, kit),
         spec=spec,
         place=_place(asked.hardware, kit),
         kit=kit,
@@ -90,6 +90,15 @@ def _staged(stage: Stage, file: Path, base: Base, *, first: bool, pipeline: bool
     if pipeline:
         found += against_pipeline(stage, file, look.changes)
     return _proven(file, found, pictures, start)
+
+
+def _opened(asked: Asked, spec: ModelSpec, base: Path, kit: Kit | None) -> weights.Model:
+    """The model, as far as it is needed: few proofs read a text."""
+    family = families.find(spec.family, spec.flavour)
+    parts = [DENOISER, *(one for one in family.keys if bases.spoken_of(family, one, asked.files))]
+    if kit and kit.about["request"] is not None:
+        parts.append("autoencoder")
+    return weights.opened(family, spec, base, parts=None if asked.pipeline else parts)
 
 
 def _model(asked: Asked, kit: Kit | None) -> tuple[ModelSpec | None, Path]:

@@ -125,6 +125,18 @@ def test_what_is_written_is_read_back_and_changes_the_same(tmp_path: Path, layou
     assert export.read(file, KEYS).metadata["x"] == "y"
 
 
+def test_equal_adapters_are_equal_files(tmp_path: Path) -> None:
+    about = {f"key {number}": str(number) for number in range(20)}
+    contents = set()
+    for number in range(4):
+        file = tmp_path / f"{number}.safetensors"
+        told = {"denoiser": {Q: layer()}}
+        export.write(file, told, KEYS, layout="kohya", dtype="float32", about=about)
+        contents.add(file.read_bytes())
+    assert len(contents) == 1
+    assert export.read(tmp_path / "0.safetensors", KEYS).metadata["key 7"] == "7"
+
+
 def test_matrices_that_layers_share_are_written_for_each(tmp_path: Path) -> None:
     first, file = layer(), tmp_path / "a.safetensors"
     told = {name: LoraTensors(first.down, first.up, 2.0) for name in (Q, K)}

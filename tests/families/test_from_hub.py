@@ -69,6 +69,23 @@ def test_a_single_file_is_as_published_until_it_is_here(
     assert fingerprints(here.files(part))
 
 
+def test_a_revision_is_one_of_the_models_own_repository(server: Hub, folder: Path) -> None:
+    wanted = ModelSpec(
+        family="flux",
+        flavour="dev",
+        path=str(folder),
+        parts={"clip": "toy/clip"},
+        revision="v9",
+    )
+    assert weights.opened(DEV, wanted, Path(), fetch=True).absent == 0
+    files = {name: f"toy/files/{file}" for name, file in loose.FILES.items()}
+    asked = wanted.model_copy(update={"path": "toy/files", "parts": files})
+    assert weights.opened(DEV, asked, Path(), fetch=True).absent == 0
+    with pytest.raises(ExceptionGroup) as error:
+        weights.opened(DEV, asked.model_copy(update={"parts": {}}), Path(), fetch=True)
+    assert "has no revision 'v9'" in told(error.value)
+
+
 def test_a_repository_of_one_part_is_one_part(server: Hub, folder: Path) -> None:
     before = opened(folder, fetch=False, clip="toy/clip")
     assert before.absent == len(server.repositories["toy/clip"]["model.safetensors"])

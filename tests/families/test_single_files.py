@@ -447,6 +447,23 @@ def test_a_damaged_file_of_the_whole_model_is_told_once(whole: Path, tmp_path: P
     assert words.count("\n") == 0 and "the download ended early, at 99 %" in words
 
 
+def test_a_tensor_that_is_there_twice_is_refused(
+    folder: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "both.safetensors"
+    twice = {"transformer_blocks.0.attn.to_out.0.bias": torch.zeros(128)}
+    loose.save(loose.published(folder, "denoiser") | twice, file)
+    with pytest.raises((weights.FileError, ExceptionGroup)) as error:
+        found = model(folder, denoiser=file)
+        weights.compared(found, "denoiser", weights.skeleton(found, "denoiser"))
+    assert "it holds transformer_blocks.0.attn.to_out.0.bias twice" in told(error.value)
+
+
+def test_a_part_alone_is_found_without_the_others(files: dict[str, Path]) -> None:
+    found = weights.opened(DEV, spec(files["denoiser"]), Path(), parts=["denoiser"])
+    assert list(found.parts) == ["denoiser"] and load(found, "denoiser") is not None
+
+
 def test_the_embedding_of_t5_is_found_under_either_name(folder: Path, tmp_path: Path) -> None:
     file, tensors = tmp_path / "t5.safetensors", loose.tensors(folder, "t5")
     exact = load(model(folder), "t5").state_dict()

@@ -8,6 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from scumble.adapters import layouts
+from scumble.adapters.keys import Network
 from scumble.checkpoint.verdicts import Base
 from scumble.families import weights
 from scumble.families.family import Family
@@ -63,7 +65,7 @@ def of_layers(family: Family, layers: Mapping[str, nn.Linear], told: str) -> Bas
 def of_model(model: weights.Model, told: str, files: Iterable[Path]) -> Base:
     """A model on disk; its text encoders only where one of the files speaks of them."""
     family = model.family
-    parts = [part for part in family.keys if part == DENOISER or _spoken_of(family, part, files)]
+    parts = [part for part in family.keys if part == DENOISER or spoken_of(family, part, files)]
     return Base(keys=family.keys, shapes=of_parts(model, parts), told=told)
 
 
@@ -91,15 +93,26 @@ def _spelt_as_keys(model: weights.Model, part: str) -> Layers:
     return spelt
 
 
-def _spoken_of(family: Family, part: str, files: Iterable[Path]) -> bool:
-    """Whether a file has keys that begin as those of a part do."""
+def spoken_of(family: Family, part: str, files: Iterable[Path]) -> bool:
+    """Whether a file has keys of a part's layers."""
     network = family.keys[part]
-    beginnings = (*network.prefixes.values(), *network.also)
     for file in files:
         try:
             with safe_open(file, "pt") as tensors:
-                if any(key.startswith(beginnings) for key in tensors.keys()):  # noqa: SIM118
+                if any(_names_a_layer(network, key) for key in tensors.keys()):  # noqa: SIM118
                     return True
         except (SafetensorError, OSError):
             continue  # whoever reads it says so
     return False
+
+
+def _names_a_layer(network: Network, key: str) -> bool:
+    ending = next((one for one in layouts.ENDINGS if key.endswith(one)), "")
+    named = key.removesuffix(ending)
+    starts = [one for one in (*network.prefixes.values(), *network.also) if named.startswith(one)]
+    return any(
+        network.by_ours(named.removeprefix(start), joint=joint)
+        or network.by_theirs(named.removeprefix(start), joint=joint)
+        for start in starts
+        for joint in "._"
+    )

@@ -55,7 +55,7 @@ def converted(
     kind = dtype or next((one for one in told.stored if one in export.DTYPES), "float32")
     values = export.stored(told.changes, keys, layout=layout, dtype=kind)
     metadata = _metadata(told.metadata, told.changes, keys, layout)
-    count = export.put(out, values, metadata)
+    count = export.put(out, values, metadata, remedy="use `--dtype float32`")
     return Converted(
         told=told,
         dtype=kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -82,18 +83,31 @@ def write(
         file,
         stored(changes, keys, layout=layout, dtype=dtype),
         {"scumble.version": __version__, **modelspec.told(about, layout), **more, **about},
+        remedy="use `export.dtype: float32`, or a smaller learning rate",
     )
 
 
-def put(file: Path, values: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
+def put(
+    file: Path, values: Mapping[str, Tensor], metadata: Mapping[str, str], *, remedy: str
+) -> int:
     """Write tensors as they are; FileError when one is not finite, and nothing is written."""
     bad = [name for name, value in values.items() if not finite(value)]
     if bad:
         kind = str(values[bad[0]].dtype).removeprefix("torch.")
         problem = f"{len(bad)} tensors are not finite as {kind}, first {bad[0]}"
-        raise FileError(file, problem, "use `export.dtype: float32`, or a smaller learning rate")
-    write_whole(file, save(dict(values), {"format": "pt", **metadata}))
+        raise FileError(file, problem, remedy)
+    write_whole(file, _ordered(save(dict(values), {"format": "pt", **metadata})))
     return len(values)
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same file with its metadata in order, so that equal adapters are equal files."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    told = json.dumps(header, separators=(",", ":")).encode()
+    told += b" " * (-len(told) % 8)
+    return b"".join((len(told).to_bytes(8, "little"), told, memoryview(content)[8 + length :]))
 
 
 def stored(changes: Changes, keys: Keys, *, layout: str, dtype: str) -> dict[str, Tensor]:

@@ -56,6 +56,8 @@ class Search:
     wanted: ModelSpec
     base: Path
     fetch: bool
+    names: tuple[str, ...]
+    """The parts that are looked for."""
 
     def part(self, name: str) -> Source:
         """Where a part lies; ScumbleError, or a group of them, for what is not there."""
@@ -68,9 +70,10 @@ class Search:
             raise JobError(sought.where, problem, remedy)
         return self._of_model(sought, self.wanted.path)
 
-    @property
-    def _asking(self) -> from_hub.Asking:
-        return from_hub.Asking(self.wanted.revision, self.fetch)
+    def _asking(self, where: str) -> from_hub.Asking:
+        """A revision is one of the repository that `path` names; others know nothing of it."""
+        revision = self.wanted.revision if where == "model.path" else None
+        return from_hub.Asking(revision, self.fetch)
 
     @cached_property
     def _model(self) -> Path | None:
@@ -104,12 +107,13 @@ class Search:
 
     def _asked(self, sought: Sought, text: str, where: str) -> Source:
         """From the hub, if the text can mean something there."""
+        asking = self._asking(where)
         if file := hub.in_repository(text):
-            return self._fetched(text, lambda: from_hub.in_hub_file(sought, *file, self._asking))
+            return self._fetched(text, lambda: from_hub.in_hub_file(sought, *file, asking))
         if not text.endswith(FILES) and (repo := hub.repository(text)):
             whole = where == "model.path"
             ask = from_hub.in_repository if whole else from_hub.in_own_repository
-            return self._fetched(text, lambda: ask(sought, repo, self._asking))
+            return self._fetched(text, lambda: ask(sought, repo, asking))
         raise nowhere(where, text, self.base)
 
     def _fetched(self, text: str, ask: Callable[[], Source]) -> Source:
@@ -175,7 +179,7 @@ def found(search: Search) -> Mapping[str, Source]:
     """All parts, or an ExceptionGroup of all that stands in the way."""
     problems: list[ScumbleError] = [*_unknown(search)]
     there: dict[str, Source] = {}
-    for name in search.family.parts:
+    for name in search.names:
         try:
             there[name] = search.part(name)
         except (ScumbleError, ExceptionGroup) as problem:
@@ -213,6 +217,8 @@ def _unknown(search: Search) -> Iterator[JobError]:
 def _strangers(family: Family, there: Mapping[str, Source]) -> Iterator[JobError]:
     """Parts that are not of this flavour."""
     for need in family.needs:
+        if need.part not in there:
+            continue
         source = there[need.part]
         value = source.config.get(need.setting, need.unsaid)
         if value != need.value:
@@ -227,6 +233,8 @@ def _misfits(family: Family, there: Mapping[str, Source]) -> Iterator[JobError]:
     their configs may only stand in."""
     denoiser = there["denoiser"]
     for fit in family.fits:
+        if fit.part not in there:
+            continue
         source = there[fit.part]
         gives, takes = source.config.get(fit.gives), denoiser.config.get(fit.takes)
         if source.absent or denoiser.absent or not isinstance(gives, int) or takes is None:

@@ -164,11 +164,11 @@ def guided(with_prompt: Latents, without: Latents, scale: float) -> Latents:
 
 
 def _text_shape(configs: Mapping[str, Config], tokens: int) -> tuple[int, ...]:
-    return (tokens, int(configs["t5"]["d_model"]))
+    return (tokens, int(configs["denoiser"]["joint_attention_dim"]))
 
 
 def _summary_shape(configs: Mapping[str, Config], tokens: int) -> tuple[int, ...]:
-    return (int(configs["clip"]["hidden_size"]),)
+    return (int(configs["denoiser"]["pooled_projection_dim"]),)
 
 
 FLUX_DEV = Family(

@@ -69,7 +69,7 @@ class Reading:
 
     @property
     def start(self) -> int:
-        """The first of its bytes in the file."""
+        """Where it lies among the tensors of its file: the stored one's first byte, then rows."""
         return self.spot.stored.start + self.spans[0][0]
 
     def read(self, stream: FileIO, *, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -122,10 +122,16 @@ def readings(part: Part, files: Iterable[Path], prefix: str) -> dict[str, Readin
     }
     _refuse_quantised(wanted, spots)
     found: dict[str, Reading] = {}
+    shared = {same[0] for same in part.ties}
     for name, cuts in _cuts(part, wanted).items():
         for cut in cuts:
             reading = Reading(name, wanted[name], cut.spans, scales.get(name))
-            found.setdefault(canonical(part, cut.name), reading)
+            ours = canonical(part, cut.name)
+            if ours in found and ours not in shared:
+                problem = f"it holds {ours} twice, as '{found[ours].key}' and as '{name}'"
+                remedy = "use a file with one of them; nothing tells which is meant"
+                raise FileError(wanted[name].file, problem, remedy)
+            found.setdefault(ours, reading)
     return found
 
 

@@ -51,13 +51,22 @@ class Model:
         return sum(source.absent for source in self.parts.values())
 
 
-def opened(family: Family, wanted: ModelSpec, base: Path, *, fetch: bool = True) -> Model:
+def opened(
+    family: Family,
+    wanted: ModelSpec,
+    base: Path,
+    *,
+    fetch: bool = True,
+    parts: Collection[str] | None = None,
+) -> Model:
     """The model of a job: configs read, files found and their headers whole; no weight is read.
 
-    Without `fetch`, weights that are on the hub alone are told, not fetched. An ExceptionGroup
-    tells everything that is missing, and parts that do not go together.
+    Without `fetch`, weights that are on the hub alone are told, not fetched. With `parts`, only
+    these are looked for, the denoiser among them. An ExceptionGroup tells everything that is
+    missing, and parts that do not go together.
     """
-    return Model(family, finding.found(Search(family, wanted, base, fetch)))
+    names = tuple(name for name in family.parts if parts is None or name in parts)
+    return Model(family, finding.found(Search(family, wanted, base, fetch, names)))
 
 
 def skeleton(model: Model, part: str) -> nn.Module:

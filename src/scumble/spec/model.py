@@ -24,7 +24,7 @@ class ModelSpec(Spec):
     (`owner/name/file.safetensors`). For flux: denoiser, autoencoder, clip, t5."""
 
     revision: str | None = None
-    """Branch, tag or commit of the hub's model. Unset: its main branch."""
+    """Branch, tag or commit of the hub's model that `path` names. Unset: its main branch."""
 
     text_tokens: PositiveInt | None = None
     """Length of the T5 text in tokens. Unset: as published (flux dev 512, schnell 256)."""

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from scumble.errors import JobError
+from scumble.hardware.imports import from_this_machine
 from scumble.spec.training import OptimizerSpec, TrainingSpec
 from scumble.trainer.optimizer_table import ANY, WHERE, Row, find
 from scumble.trainer.optimizer_trial import Subject, Trial, goes_on, quiet, state_bytes, tried
@@ -200,7 +201,7 @@ def _module(module: str, spec: OptimizerSpec) -> Mapping[str, Any]:
         problem = f"{spec.name} comes from {package}, which is not installed"
         raise JobError(WHERE, problem, 'run `pip install "scumble[optimizers]"`')
     try:
-        with quiet():
+        with quiet(), from_this_machine():
             return vars(import_module(module))
     except (ImportError, OSError, RuntimeError) as error:
         problem = f"{spec.name} comes from {module}, which does not work here ({error})"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from scumble.hardware.imports import from_this_machine
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 def skeleton(config: Mapping[str, Any]) -> nn.Module:
     """The autoencoder of a config.json, without weights."""
     from accelerate import init_empty_weights
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    with from_this_machine():
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     with init_empty_weights(include_buffers=False):
         made = AutoencoderKL.from_config(dict(config))
