@@ -17,7 +17,7 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q --durations=8
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --durations=8
 
 acceptance: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m acceptance -s
