@@ -150,7 +150,7 @@ def _launched(
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env={**environment, "PYTHONUNBUFFERED": "1"},  # last words stand last
                 start_new_session=True,
             )
             return process, Path(name).open("rb")
