@@ -257,10 +257,13 @@ def finished(code: str, folder: Path) -> str:
     return words
 
 
-def entries(folder: Path) -> int:
-    """How many entries there are, after reading them all: no shard is broken, no key left out."""
+def entries(folder: Path, *, settled: bool = True) -> int:
+    """How many entries there are, after reading them all: no shard is broken, no key left out.
+
+    A folder that somebody still writes to (not `settled`) may list a shard and not the one before.
+    """
     numbers = [int(word) for word in finished(CHECK, folder).split()]
-    assert numbers == list(range(len(numbers)))
+    assert numbers == list(range(len(numbers))) or not settled
     return len(numbers)
 
 
@@ -282,7 +285,7 @@ def test_a_cache_with_two_writers_of_the_same_keys_survives_thirty_kills(tmp_pat
         pair = [started(BUILD, tmp_path) for _ in range(2)]
         for process in pair:
             killed(process, dice.uniform(0.0, 0.1))
-            there = entries(tmp_path)
+            there = entries(tmp_path, settled=process is pair[-1])
             assert there >= before
             before = there
     assert before > 100
