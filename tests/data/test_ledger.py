@@ -230,7 +230,7 @@ def test_things_keep_their_order_whether_work_waits_or_not(seconds: float) -> No
     things = list(range(1100))
     with closing(overlapped(work, things)) as made:
         assert [one for some in made for one in some] == things
-    assert (len(threads) > 1) == (seconds > 0)
+    assert len(threads) > 1 or seconds == 0  # on a busy machine, work that need not wait does
 
 
 def test_work_that_is_broken_off_is_not_done_to_the_end() -> None:
