@@ -20,7 +20,7 @@ from scumble.data.collection import Collection, collected
 from scumble.data.example import Image
 from scumble.data.hashing import hashed, hashes
 from scumble.data.ledger import Ledger, Row, Text
-from scumble.data.overlapped import overlapped
+from scumble.data.overlapped import overlapped, worthwhile
 from scumble.data.sources.memory import Memory
 from scumble.data.sources.record import File, Lent, Where
 from scumble.errors import FileError
@@ -230,7 +230,14 @@ def test_things_keep_their_order_whether_work_waits_or_not(seconds: float) -> No
     things = list(range(1100))
     with closing(overlapped(work, things)) as made:
         assert [one for some in made for one in some] == things
-    assert len(threads) > 1 or seconds == 0  # on a busy machine, work that need not wait does
+    assert len(threads) > 1 or seconds == 0  # a busy machine lets any work wait
+
+
+@pytest.mark.parametrize(
+    ("clock", "busy", "threads"), [(1.0, 1.0, 1), (4.0, 1.0, 1), (4.1, 1.0, 5), (99.0, 1.0, 16)]
+)
+def test_threads_pay_only_for_work_that_waits(clock: float, busy: float, threads: int) -> None:
+    assert worthwhile(clock, busy) == threads
 
 
 def test_work_that_is_broken_off_is_not_done_to_the_end() -> None:

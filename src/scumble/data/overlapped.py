@@ -45,11 +45,16 @@ def overlapped(
         made = work(probe)
         clock, busy = time.perf_counter() - clock, time.thread_time() - busy
         yield made
-        waiting = clock / max(busy, TICK * len(probe))
-        threads = max(least, min(MOST, ceil(waiting)) if waiting > WORTH else 1)
+        threads = max(least, worthwhile(clock, max(busy, TICK * len(probe))))
         end = min(start + ROUND, len(things))
         tasks = [things[at : min(at + TOGETHER, end)] for at in range(start + PROBE, end, TOGETHER)]
         yield from map(work, tasks) if threads == 1 else _by_threads(work, tasks, threads)
+
+
+def worthwhile(clock: float, busy: float) -> int:
+    """How many threads pay for work of these seconds on the clock and in the processor."""
+    waiting = clock / busy
+    return min(MOST, ceil(waiting)) if waiting > WORTH else 1
 
 
 def _by_threads(
