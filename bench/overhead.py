@@ -27,7 +27,7 @@ from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import Place
 from scumble.spec.adapter import LoraSpec
 from scumble.spec.model import ModelSpec
-from scumble.spec.objective import ObjectiveSpec, SigmoidTimes
+from scumble.spec.objective import ObjectiveSpec
 from scumble.spec.training import TrainingSpec
 from scumble.trainer import optimizers
 from scumble.trainer.draws import Drawer
@@ -126,7 +126,7 @@ def ours(*, thread: bool) -> Callable[[int], None]:
     shelf = Shelf(dataset="x", size=(128, 128), members=members, batch=BATCH, passes=1)
     source = Source(
         order=Order([Pool(shelves=lambda epoch, step: (shelf,))], seed=0, units_per_step=1),
-        drawer=Drawer(0, SigmoidTimes()),
+        drawer=Drawer(0, ObjectiveSpec()),
         read=read,
         device=CPU,
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from time import perf_counter
 
 import torch
+from torch import nn
 
 from scumble import __version__
-from scumble.adapters.attach import Adapters, attach, chosen
+from scumble.adapters import full
 from scumble.caching import served
 from scumble.checkpoint import sound, state, store
 from scumble.data.library import Library
@@ -18,11 +19,15 @@ from scumble.disk import made
 from scumble.events import Event, Previewed, Resumed, Saved, Warned
 from scumble.families import weights
 from scumble.families.family import Entry, Knobs
+from scumble.families.tensor_files import header
 from scumble.hardware.blocks import Net, run_for
 from scumble.observers import pictures
 from scumble.preflight.plan import CHECKPOINTS, Plan
+from scumble.preflight.shaping import started
+from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.trainer import optimizers
 from scumble.trainer.draws import Drawer
+from scumble.trainer.dressing import Dressed, dressed
 from scumble.trainer.feeder import Feeder, Source
 from scumble.trainer.loop import Parts
 from scumble.trainer.optimizer_state import restore, state_of
@@ -38,7 +43,7 @@ def source(plan: Plan, library: Library) -> Source:
     """Where the run's units come from."""
     return Source(
         order=plan.order,
-        drawer=Drawer(plan.job.training.seed, plan.job.objective.times),
+        drawer=Drawer(plan.job.training.seed, plan.job.objective),
         read=served(plan, library),
         device=plan.place.device,
     )
@@ -47,14 +52,11 @@ def source(plan: Plan, library: Library) -> Source:
 def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Parts:
     """Weights loaded, adapters attached, the optimizer made: in the order that never changes."""
     job, place = plan.job, plan.place
-    denoiser = weights.loaded(plan.model, "denoiser", dtype=place.dtype, device=place.device)
-    layers = chosen(denoiser, job.adapter.targets, plan.family.targets)
-    moved_by, seed = job.training.optimizer, job.training.seed
-    dtype = optimizers.weights_dtype(moved_by)
-    adapters = attach(denoiser, layers, job.adapter, seed=seed, dtype=dtype)
+    denoiser = _denoiser(plan, place.device)
+    worn = _worn(plan, denoiser)
+    adapters, optimizer = worn.adapters, worn.optimizer
     net = Net(denoiser, run_for(gradient_checkpointing=job.hardware.gradient_checkpointing))
     trained = adapters.parameters()
-    optimizer = optimizers.made(moved_by, trained.values(), job.training.learning_rate)
     method = Method(
         family=plan.family,
         net=net,
@@ -68,9 +70,50 @@ def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Par
         optimizer=optimizer,
         feed=feeder.step,
         preview=_previewing(plan, asked, net, partial(optimizers.shown, optimizer, trained)),
-        save=_saving(plan, adapters, optimizer),
+        save=_saving(plan, worn),
         stop=lambda: signals.asked,
+        factors=worn.factors,
+        care=worn.care,
     )
+
+
+def _denoiser(plan: Plan, device: torch.device) -> nn.Module:
+    """The base model's network, frozen."""
+    return weights.loaded(plan.model, "denoiser", dtype=_loaded_in(plan), device=device)
+
+
+def _loaded_in(plan: Plan) -> torch.dtype:
+    """What the network computes in, unless its own weights are trained and would lose by it."""
+    lower = plan.place.dtype
+    if plan.job.adapter.kind == "full":
+        files = plan.model.files("denoiser")
+        kinds = {one.dtype for file in files for one in header(file).values()}
+        same = kinds == {lower} and not plan.model.merged
+        return lower if same else torch.float32
+    return lower
+
+
+def _worn(plan: Plan, denoiser: nn.Module) -> Dressed:
+    """What learns and what moves it: adapters in the network, or weights of its own."""
+    training = plan.job.training
+    match plan.job.adapter:
+        case LoraSpec() as spec:
+            assert plan.shape
+            # of a run that goes on, a checkpoint holds the values
+            told = {} if plan.newest else started(plan.family, spec)
+            return dressed(denoiser, plan.shape, spec, training, told)
+        case FullSpec() as spec:
+            names = full.chosen(denoiser, spec.targets, plan.family.targets)
+            dtype = optimizers.weights_dtype(training.optimizer)
+            own = full.opened(denoiser, names, partial(_base, plan), dtype=dtype)
+            moved = own.parameters().values()
+            optimizer = optimizers.made(training.optimizer, moved, training.learning_rate)
+            return Dressed(own, optimizer)
+
+
+def _base(plan: Plan) -> Mapping[str, torch.Tensor]:
+    """The base model's weights once more, on the CPU."""
+    return _denoiser(plan, torch.device("cpu")).state_dict()
 
 
 def asked_for(plan: Plan, library: Library) -> Asked:
@@ -95,6 +138,7 @@ def _previewing(
             "parts": {name: one.told for name, one in plan.model.parts.items()},
             "flavour": job.model.flavour,
             "text_tokens": plan.tokens,
+            "text_mask": plan.model.masked,
             "adapter": f"{job.name} at step {step}",
             "step": step,
             "precision": plan.place.precision,
@@ -113,17 +157,15 @@ def _previewing(
     return preview
 
 
-def _saving(
-    plan: Plan, adapters: Adapters, optimizer: torch.optim.Optimizer
-) -> Callable[[int], Saved]:
-    folder, parameters = plan.folder / CHECKPOINTS, adapters.parameters()
+def _saving(plan: Plan, worn: Dressed) -> Callable[[int], Saved]:
+    folder, parameters = plan.folder / CHECKPOINTS, worn.adapters.parameters()
 
     def save(step: int) -> Saved:
         start = perf_counter()
-        tensors, others = state_of(optimizer, parameters)
+        tensors, others = state_of(worn.optimizer, parameters)
         about = {"step": step, "scumble": __version__, "optimizer": others, "facts": plan.facts}
         sound.refuse(f"step {step}", parameters, plan.family.keys, plan.job.export.layouts)
-        saved = store.save(folder, step, state.files(parameters, tensors), about)
+        saved = store.save(folder, step, state.files(parameters, tensors | worn.care.kept()), about)
         remark = sound.read_back(saved, parameters)
         removed = store.retain(folder, plan.job.saving.keep)
         spent = perf_counter() - start
@@ -138,7 +180,8 @@ def resume(parts: Parts, newest: store.Checkpoint, changed: tuple[str, ...], tel
     parameters = parts.adapters.parameters()
     state.put_back(parameters, weights_kept)
     restore(parts.optimizer, parameters, moments, newest.state["optimizer"])
-    restored = ("adapter", "optimizer", "step", "order of examples", "random draws")
+    parts.care.put_back(moments)
+    restored = ("trained weights", "optimizer", "step", "order of examples", "random draws")
     tell(Resumed(step=newest.step, restored=restored, changed=changed))
     for skipped in newest.skipped:
         tell(Warned(text=f"{skipped.name} is not whole and was passed over."))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
 
-from scumble.data import asked, images, ledger, mask_cache, origins, packing
+from scumble.data import asked, images, ledger, mask_cache, origins, packing, serving
 from scumble.data.batch import Batch
+from scumble.data.held_out import units
 from scumble.data.inventory import FOLDERS
-from scumble.data.library import Library
+from scumble.data.library import Entry, Library, both
 from scumble.data.looks import collections
 from scumble.data.order import Unit
 from scumble.data.picture_set import PictureSet
@@ -24,11 +28,13 @@ from scumble.families.eyes import Eyes
 from scumble.families.filling import Filling, ahead, fill, fill_masks, room
 from scumble.families.reader import Reader
 from scumble.observers.sentences import size
+from scumble.preflight import measures
 from scumble.preflight.fetching import fetched
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 
 Tell = Callable[[Event], None]
+T = TypeVar("T")
 
 
 def complete(job: JobSpec, base: Path, plan: Plan, tell: Tell) -> tuple[Plan, Library]:
@@ -39,9 +45,8 @@ def complete(job: JobSpec, base: Path, plan: Plan, tell: Tell) -> tuple[Plan, Li
     """
     plan = fetched(job, base, plan, tell)
     while True:
-        for one, scan in zip(plan.sets, plan.scans, strict=True):
-            funnel = scan.funnel | {"in a bucket": len(one.frames)}
-            tell(Scanned(dataset=one.spec.id, funnel=funnel))
+        for number, one in enumerate(plan.sets):
+            tell(Scanned(dataset=one.spec.id, funnel=measures.funnel(plan, number)))
         bad: dict[str, list[Unreadable]] = {}
         library = _filled(plan, tell, bad)
         found = [one for unread in bad.values() for one in unread]
@@ -61,20 +66,46 @@ def served(plan: Plan, library: Library) -> Callable[[Unit, int], list[Batch]]:
     """
 
     def read(unit: Unit, step: int) -> list[Batch]:
-        one = library.sets[unit.dataset]
-        try:
+        with _forgetting(plan, library.sets[unit.dataset]):
             return batches(library, unit, step)
-        except images.Unreached:
-            raise
-        except FileError as error:
-            pictures = list(_behind(one, error)) if one.spec.skip_bad else []
-            if not pictures:
-                raise
-            _forget(plan, pictures)
-            remedy = "start again: `skip_bad` leaves it out from now on"
-            raise FileError(error.where, error.problem, remedy) from error
 
     return read
+
+
+def measured(plan: Plan, library: Library) -> Iterator[Batch]:
+    """Batches of all pictures that are held out, in the order of their sets and ids.
+
+    They are read anew each time, through readers of their own: another thread may be reading what
+    is trained on.
+    """
+    own = replace(
+        library,
+        pictures={name: replace(store) for name, store in library.pictures.items()},
+        texts=replace(library.texts),
+        masks=replace(library.masks),
+    )
+    with own:
+        for one in own.held.values():
+            for unit in units(one):
+                with _forgetting(plan, one):
+                    made = serving.measured(own, unit)
+                yield from made
+
+
+@contextmanager
+def _forgetting(plan: Plan, one: PictureSet) -> Iterator[None]:
+    """Where a set lets bad pictures go, remember one that shows only now that it is bad."""
+    try:
+        yield
+    except images.Unreached:
+        raise
+    except FileError as error:
+        pictures = list(_behind(one, error)) if one.spec.skip_bad else []
+        if not pictures:
+            raise
+        _forget(plan, pictures)
+        remedy = "start again: `skip_bad` leaves it out from now on"
+        raise FileError(error.where, error.problem, remedy) from error
 
 
 def _behind(one: PictureSet, error: FileError) -> Iterator[str]:
@@ -123,7 +154,30 @@ def _filled(plan: Plan, tell: Tell, bad: dict[str, list[Unreadable]]) -> Library
         _remember(plan, library, recipes)
     for event in _idle_masks(library):
         tell(event)
+    for event in _leaks(library):
+        tell(event)
     return library
+
+
+def _leaks(library: Library) -> Iterator[Event]:
+    """Name held-out pictures whose very bytes are trained on under another name."""
+    trained: dict[str, str] = {}
+    for name, one in library.sets.items():
+        hashes = library.hashes[name]
+        trained |= {hash: f"{name}/{e.id}" for e in one.examples if (hash := hashes[e.id])}
+    found = [
+        f"{name}/{example.id} as {trained[hash]}"
+        for name, one in library.held.items()
+        for example in one.examples
+        if (hash := library.hashes[name][example.id]) in trained
+    ]
+    if found:
+        one = len(found) == 1
+        many = "A held-out picture is" if one else f"{len(found):,} held-out pictures are"
+        yield Warned(
+            text=f"{many} trained on under another name ({', '.join(found[:3])}): the held-out"
+            " loss is too low by that; `duplicates: skip` leaves copies of one set out."
+        )
 
 
 def fits(needed: int, cache: Path) -> None:
@@ -142,9 +196,9 @@ def _idle_masks(library: Library) -> Iterator[Event]:
     """Name masks that leave nothing to learn, and transparency that is not there; where that is so
     for a whole set, it is an error."""
     problems = []
-    for name, one in library.sets.items():
-        spec = one.spec.mask
-        wanted = [library.mask(one, look) for look in library.kept_masks(one)]
+    for name in library.sets:
+        spec, every = library.sets[name].spec.mask, both(library, name)
+        wanted = [library.mask(one, look) for one in every for look in library.kept_masks(one)]
         idle = mask_cache.idle(library.masks, wanted)
         if spec is None or not idle:
             continue
@@ -173,9 +227,21 @@ def _watched(plan: Plan, library: Library) -> Library:
     """With encoders that stay loaded, where something is not kept."""
     kept, model, place = plan.job.cache, plan.model, plan.place
     fresh = any(one.spec.variants == "fresh" for one in plan.sets)
+    turn = Lock()
     if fresh or not plan.keeps_pictures:
-        library = replace(library, see=Eyes(model, place, kept.picture_dtype).see)
+        library = replace(library, see=_in_turn(turn, Eyes(model, place, kept.picture_dtype).see))
     if not plan.keeps_texts:
         precision = packing.precision(kept.text_dtype, place.dtype)
-        library = replace(library, read=Reader(model, place, plan.tokens, precision).read)
+        reader = Reader(model, place, plan.tokens, precision)
+        library = replace(library, read=_in_turn(turn, reader.read))
     return library
+
+
+def _in_turn(turn: Lock, act: Callable[[Sequence[T]], list[Entry]]) -> Callable[[Any], list[Entry]]:
+    """The same for several threads: the feeder's, and the one that measures."""
+
+    def one_by_one(wanted: Sequence[T]) -> list[Entry]:
+        with turn:
+            return act(wanted)
+
+    return one_by_one

@@ -17,15 +17,19 @@ from typing import Any
 
 import torch
 
+from scumble.adapters.attach import Adapters
+from scumble.adapters.full import FullWeights
 from scumble.adapters.layouts import Changes
-from scumble.checkpoint import bases, export, proof, verdicts
+from scumble.checkpoint import bases, export, network, network_proof, proof, verdicts
 from scumble.checkpoint.bases import DENOISER
 from scumble.disk import made
 from scumble.errors import FileError, gather
 from scumble.events import Event, Exported, Proven, Proving, Verdict, Warned
 from scumble.families.family import Entry
 from scumble.observers import pictures
+from scumble.preflight import kohya_run
 from scumble.preflight.plan import Plan
+from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.trainer import optimizers
 from scumble.trainer.loop import Parts
 from scumble.validation import probes
@@ -60,14 +64,23 @@ def delivered(
     """
     job, fresh = plan.job, plan.job.export.proof == "fresh_process"
     with optimizers.shown(parts.optimizer, parts.adapters.parameters()):
-        changes = {DENOISER: parts.adapters.tensors()}
-        about = _about(plan, step) | proof.marks(changes)
-        files = tuple(
-            _written(plan, changes, name, about, step, tell) for name in job.export.layouts
-        )
+        write = _writer(plan, parts, _about(plan, step) | kohya_run.metadata(plan, step))
+        files = tuple(_written(plan, write, name, step, tell) for name in job.export.layouts)
         if fresh:
             _keep_kit(plan, parts, asked, base, step)
     return Delivery(folder=plan.folder, files=files, fresh=fresh)
+
+
+def as_delivered(plan: Plan, parts: Parts, file: Path, step: int, epoch: int) -> int:
+    """Write the weights as they stand as a file like the delivered one, and look at it; how many
+    tensors it holds. FileError when it is not what was trained."""
+    start = time.perf_counter()
+    about = _about(plan, step) | kohya_run.metadata(plan, step, epoch)
+    with optimizers.shown(parts.optimizer, parts.adapters.parameters()):
+        count, seen = _writer(plan, parts, about)(file, plan.job.export.layouts[0])
+    spent = time.perf_counter() - start
+    refuse([Proven(file=file, verdicts=tuple(seen), fresh_process=False, seconds=spent)])
+    return count
 
 
 def proven(delivery: Delivery, tell: Tell) -> None:
@@ -93,9 +106,13 @@ def proven(delivery: Delivery, tell: Tell) -> None:
 def _tell(one: Proven, tell: Tell) -> None:
     """Tell a proof, and what of it is worth a word of its own."""
     tell(one)
-    for verdict in one.verdicts:
+    _tell_remarks(one.file, one.verdicts, tell)
+
+
+def _tell_remarks(file: Path, seen: Sequence[Verdict], tell: Tell) -> None:
+    for verdict in seen:
         if verdict.state == "remark":
-            tell(Warned(text=f"{one.file.name}: {verdict.text}."))
+            tell(Warned(text=f"{file.name}: {verdict.text}."))
 
 
 def refuse(found: Sequence[Proven]) -> None:
@@ -118,9 +135,24 @@ def pictured(plan: Plan, request: Request, step: int) -> Path | None:
         **asdict(request),
         "step": step,
         "text_tokens": plan.tokens,
+        "text_mask": plan.model.masked,
         "precision": plan.place.precision,
     }
     return pictures.made_as(pictures.samples(plan.folder, step), made_so)
+
+
+Write = Callable[[Path, str], tuple[int, Sequence[Verdict]]]
+"""Writes a file in a layout and looks at it: how many tensors it has, and what is to be said."""
+
+
+def _writer(plan: Plan, parts: Parts, about: Mapping[str, str]) -> Write:
+    match parts.adapters:
+        case FullWeights() as weights:
+            return _networks(plan, weights, about)
+        case Adapters() as adapters:
+            return _adapters(plan, adapters, about)
+        case _:
+            raise AssertionError("nothing else is trained")
 
 
 def _about(plan: Plan, step: int) -> dict[str, str]:
@@ -130,37 +162,81 @@ def _about(plan: Plan, step: int) -> dict[str, str]:
         "scumble.job": job.name,
         "scumble.family": plan.family.name,
         "scumble.flavour": plan.family.flavour,
-        "scumble.rank": str(job.adapter.rank),
-        "scumble.alpha": str(job.adapter.alpha or job.adapter.rank),
+        **_of_kind(plan),
         "scumble.steps": str(step),
         "scumble.base_model": path if path.startswith("builtin:") else Path(path).name,
     }
 
 
-def _written(
-    plan: Plan, changes: Changes, layout: str, about: Mapping[str, str], step: int, tell: Tell
-) -> Path:
+def _of_kind(plan: Plan) -> dict[str, str]:
+    match plan.job.adapter:
+        case LoraSpec():
+            assert plan.shape
+            slots = plan.shape.slots.values()
+            told = {"rank": {one.rank for one in slots}, "alpha": {one.alpha for one in slots}}
+            return {
+                f"scumble.{n}": ", ".join(f"{v:g}" for v in sorted(each))
+                for n, each in told.items()
+            }
+        case FullSpec(targets=targets):
+            return {
+                "scumble.targets": targets if isinstance(targets, str) else ", ".join(targets),
+                "scumble.base": str(plan.facts.get("base_model", "")),
+            }
+
+
+def _adapters(plan: Plan, adapters: Adapters, about: Mapping[str, str]) -> Write:
+    """Files of an adapter."""
+    changes: Changes = {DENOISER: adapters.tensors()}
+    keys, dtype, about = plan.family.keys, plan.job.export.dtype, {**about, **proof.marks(changes)}
+    told = f"{plan.family.name} {plan.family.flavour}"
+
+    def write(file: Path, layout: str) -> tuple[int, Sequence[Verdict]]:
+        count = export.write(file, changes, keys, layout=layout, dtype=dtype, about=about)
+        if not export.holds(file, changes, keys, layout=layout, dtype=dtype):
+            problem = "the file read back is not what was written"
+            raise FileError(file, problem, "look at the disk, then run the same command again")
+        base = bases.of_layers(plan.family, plan.layers, told)
+        return count, verdicts.looked(file, base).verdicts
+
+    return write
+
+
+def _networks(plan: Plan, weights: FullWeights, about: Mapping[str, str]) -> Write:
+    """Files of the whole network, its trained weights and the others."""
+    values, dtype = weights.model.state_dict(), plan.job.export.dtype
+    config, keys = plan.model.configs[DENOISER], plan.family.keys[DENOISER]
+    about = {**about, **network_proof.marks(values, dtype)}
+    rounding = network_proof.kept(weights.parameters(), weights.base_values(), dtype)
+
+    def write(file: Path, layout: str) -> tuple[int, Sequence[Verdict]]:
+        tensors = network.laid(values, keys, layout=layout, dtype=dtype)
+        count = network.write(file, tensors, config, about, layout)
+        network.refuse_other(file, tensors)
+        return count, [*network_proof.looked(plan.family, file), rounding]
+
+    return write
+
+
+def _written(plan: Plan, write: Write, layout: str, step: int, tell: Tell) -> Path:
     """One layout's file, read back and looked at in this process."""
-    job, keys, start = plan.job, plan.family.keys, time.perf_counter()
+    job, start = plan.job, time.perf_counter()
     first = layout == job.export.layouts[0]
     file = plan.folder / f"{job.name}{'' if first else f'.{layout}'}.safetensors"
-    dtype = job.export.dtype
-    count = export.write(file, changes, keys, layout=layout, dtype=dtype, about=about)
-    if not export.holds(file, changes, keys, layout=layout, dtype=dtype):
-        problem = "the file read back is not what was written"
-        raise FileError(file, problem, "look at the disk, then run the same command again")
+    count, seen = write(file, layout)
     size = file.stat().st_size
     tell(Exported(step=step, file=file, layout=layout, tensors=count, bytes=size))
-    layers = plan.model.family.name + " " + plan.family.flavour
-    look = verdicts.looked(file, bases.of_layers(plan.family, plan.layers, layers))
     here = Proven(
         file=file,
-        verdicts=look.verdicts,
+        verdicts=tuple(seen),
         fresh_process=False,
         seconds=time.perf_counter() - start,
     )
     if here.failed or job.export.proof == "in_process":
         _tell(here, tell)
+    elif rounded := [one for one in here.verdicts if one.name == network_proof.ROUNDING]:
+        # the fresh process has the rounded numbers alone, and cannot see what was lost
+        _tell_remarks(file, rounded, tell)
     refuse([here])
     return file
 

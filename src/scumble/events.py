@@ -52,6 +52,8 @@ class Started:
     trained_parameters: int
     examples: int
     steps_per_epoch: float
+    measure_every: int | None = None
+    """Steps between measurements of the held-out loss; 0: only at the end, None: never."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,12 @@ class StepDone:
     applied: bool = True
     """False when the step's numbers were not finite and the job says to skip such steps."""
 
+    scaled_layers: int | None = None
+    """As the step began, how many changes had been scaled down to `adapter.max_norm`."""
+
+    largest_change: float | None = None
+    """The largest norm of a layer's change then."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
@@ -95,6 +103,65 @@ class Previewed:
     step: int
     pictures: tuple[Path, ...]
     prompts: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A mean over pictures, and where it lies with a certainty of 95 %, had others been drawn."""
+
+    mean: float
+    low: float | None
+    """None where it is the mean of one picture alone, of which nothing follows for others."""
+
+    high: float | None
+    pictures: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What became of a loss since an earlier step, as a share of what it was then.
+
+    Both met the same noise, so pictures are compared each with itself, and the interval is far
+    narrower than those of the two means.
+    """
+
+    step: int
+    mean: float
+    """The loss then."""
+
+    change: float
+    """-0.15: it is 15 % lower now."""
+
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The loss on pictures that are not trained on, at fixed noise levels."""
+
+    step: int
+    mean: float
+    low: float | None
+    high: float | None
+    by_time: tuple[tuple[float, Band], ...]
+    """Of each noise level."""
+
+    sets: dict[str, Band]
+    examples: dict[str, float]
+    """The loss of each picture, named like `SET/cat.png`, over all noise levels."""
+
+    conditions: str
+    """Stands for all that decides what was measured, the network aside: pictures, noise, levels,
+    kind of loss. Only measurements that agree in it are compared."""
+
+    first: Compared | None
+    """Against the run's first measurement; None for that one."""
+
+    lowest: Compared | None
+    """Against the lowest of the earlier ones."""
+
     seconds: float
 
 
@@ -189,6 +256,7 @@ Event = (
     | StepDone
     | Saved
     | Previewed
+    | Measured
     | Exported
     | Proving
     | Proven

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scumble import families
-from scumble.checkpoint import bases, verdicts
+from scumble.checkpoint import bases, merging, network, network_proof, verdicts
 from scumble.checkpoint.bases import DENOISER
 from scumble.checkpoint.verdicts import Base
 from scumble.errors import JobError
@@ -24,7 +24,9 @@ from scumble.spec.model import ModelSpec
 from scumble.validation import pipelines, probes
 from scumble.validation.against import against_pipeline
 from scumble.validation.probes import Kit
-from scumble.validation.stage import Stage
+from scumble.validation.stage import Stage, compared, weighed
+
+NO_PICTURE = "the job made no previews, so none could be made again; the velocities stand for it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,12 @@ def proofs(asked: Asked) -> Iterator[Proven]:
     kit = probes.read(asked.run / probes.FOLDER / probes.FILE) if asked.run else None
     spec, base = _model(asked, kit)
     if spec is None:
-        against = bases.published(families.find(asked.family, asked.flavour))
+        family = families.find(asked.family, asked.flavour)
+        against = bases.published(family)
         for file in asked.files:
-            start = time.perf_counter()
-            yield _proven(file, verdicts.looked(file, against).verdicts, (), start)
+            start, whole = time.perf_counter(), network.is_network(file, family.keys)
+            seen = network_proof.looked(family, file) if whole else None
+            yield _proven(file, seen or verdicts.looked(file, against).verdicts, (), start)
         return
     stage = Stage(
         model=_opened(asked, spec, base, kit),
@@ -70,7 +74,34 @@ def proofs(asked: Asked) -> Iterator[Proven]:
     told = f"{spec.family} {spec.flavour} of {spec.parts.get(DENOISER) or spec.path}"
     against = bases.of_model(stage.model, told, asked.files)
     for number, file in enumerate(asked.files):
-        yield _staged(stage, file, against, first=number == 0, pipeline=asked.pipeline)
+        if network.is_network(file, stage.family.keys):
+            yield _whole(stage, file, first=number == 0, pipeline=asked.pipeline)
+        else:
+            yield _staged(stage, file, against, first=number == 0, pipeline=asked.pipeline)
+
+
+def _whole(stage: Stage, file: Path, *, first: bool, pipeline: bool) -> Proven:
+    """A file that holds a whole network, put in the place of the base model's."""
+    start, pictures = time.perf_counter(), ()
+    found = network_proof.looked(stage.family, file, stage.model)
+    if pipeline:
+        words = "the plain pipeline was not asked: it is asked about adapters"
+        found.append(_verdict("pipeline", "unknown", words))
+    if any(one.state == "failed" for one in found):
+        words = "the network was not run: something is wrong with the file"
+        return _proven(file, [*found, _verdict("velocity", "unknown", words)], (), start)
+    paints = first and stage.request is not None
+    base, plain = stage.plain_velocities, stage.painted() if paints else None
+    stage.denoiser.to("cpu")  # two of them at once may be too many for a card
+    worn = replace(stage, model=network_proof.placed(stage.model, file))
+    found += weighed(worn, worn.answers(), base)
+    if plain is not None:
+        again, pictures = compared(worn, worn.painted(), plain, file.stem)
+        found += again
+    elif first and stage.kit:
+        found.append(_verdict("picture", "unknown", NO_PICTURE))
+    stage.denoiser.to(stage.place.device)
+    return _proven(file, found, pictures, start)
 
 
 def _staged(stage: Stage, file: Path, base: Base, *, first: bool, pipeline: bool) -> Proven:
@@ -85,8 +116,7 @@ def _staged(stage: Stage, file: Path, base: Base, *, first: bool, pipeline: bool
         again, pictures = stage.picture(look.changes, file.stem)
         found += again
     elif first and stage.kit:
-        text = "the job made no previews, so none could be made again; the velocities stand for it"
-        found.append(_verdict("picture", "unknown", text))
+        found.append(_verdict("picture", "unknown", NO_PICTURE))
     if pipeline:
         found += against_pipeline(stage, file, look.changes)
     return _proven(file, found, pictures, start)
@@ -98,7 +128,8 @@ def _opened(asked: Asked, spec: ModelSpec, base: Path, kit: Kit | None) -> weigh
     parts = [DENOISER, *(one for one in family.keys if bases.spoken_of(family, one, asked.files))]
     if kit and kit.about["request"] is not None:
         parts.append("autoencoder")
-    return weights.opened(family, spec, base, parts=None if asked.pipeline else parts)
+    model = weights.opened(family, spec, base, parts=None if asked.pipeline else parts)
+    return merging.with_merged(model, spec, base)
 
 
 def _model(asked: Asked, kit: Kit | None) -> tuple[ModelSpec | None, Path]:

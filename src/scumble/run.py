@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
+from scumble import outputs
 from scumble.assembly import asked_for, assembled, resume, source
 from scumble.caching import complete
 from scumble.checkpoint import folder as run_folder
@@ -16,7 +19,7 @@ from scumble.checkpoint import store
 from scumble.data.leases import leased
 from scumble.data.library import Library
 from scumble.data.manifest import samples
-from scumble.delivery import Delivery, delivered, pictured, proven
+from scumble.delivery import Delivery, as_delivered, delivered, pictured, proven
 from scumble.disk import claimed, made
 from scumble.errors import DiskError, ScumbleError, leaves
 from scumble.events import (
@@ -30,12 +33,13 @@ from scumble.events import (
 )
 from scumble.families.family import Entry
 from scumble.families.fingerprints import fingerprints
+from scumble.measuring import Measuring
 from scumble.observers import trackers
 from scumble.observers.console import Console
 from scumble.observers.grid import before_after
 from scumble.observers.journal import Journal
 from scumble.observers.report import Report
-from scumble.preflight import pace
+from scumble.preflight import measures, pace
 from scumble.preflight.forecast import tokens_per_unit
 from scumble.preflight.plan import CHECKPOINTS, Plan, prepared
 from scumble.spec.job import JobSpec
@@ -66,7 +70,9 @@ def train(job: JobSpec, base: Path) -> Outcome:
     entered = monotonic()
     folder = Path(job.output_dir).expanduser() / job.name
     store.clear(folder / CHECKPOINTS)
+    outputs.begun(job, base)
     plan = prepared(job, base)
+    outputs.refused(plan)
     made(plan.folder, plan.cache)
     with ExitStack() as stack:
         stack.enter_context(claimed(plan.folder))
@@ -77,7 +83,7 @@ def train(job: JobSpec, base: Path) -> Outcome:
         guard = pace.guard(plan, tokens_per_unit(plan), entered)
         following = trackers.opened(job, plan.folder, resolved(job))
         journal, report = Journal(plan.folder), Report(plan.folder)
-        tell = telling([journal, console, report, guard, *following])
+        tell = telling([journal, console, report, guard, *following, *outputs.samples(plan)])
         stack.callback(_end, following, tell)
         tell = watched(tell, guard.news, *(one.news for one in following))
         try:
@@ -121,15 +127,16 @@ def telling(observers: Sequence[Tell]) -> Tell:
 
 def _train(job: JobSpec, base: Path, plan: Plan, tell: Tell, signals: Signals) -> Outcome:
     """Train, deliver, and have the files proven once the run's memory is given back."""
-    start, steps = perf_counter(), job.training.steps
+    start, steps = perf_counter(), plan.job.training.steps
     delivery = _delivered(*complete(job, base, plan, tell), base, tell, signals)
     if delivery is None:
         return Outcome(INTERRUPTED)
+    copies = outputs.copied(plan, delivery.files)
     proven(delivery, tell)
     step = max(plan.newest.step if plan.newest else 0, steps)
     sheet = _before_after(plan.folder, tell)
     tell(Finished(step=step, seconds=perf_counter() - start))
-    files = [plan.folder / "report.html", sheet, *delivery.files]
+    files = [plan.folder / "report.html", sheet, *copies, *delivery.files]
     return Outcome(0, tuple(file for file in files if file is not None and file.exists()))
 
 
@@ -163,13 +170,17 @@ def _delivered(
         if after >= steps:
             words = f"All {after} steps are taken; what they led to is delivered and proven again"
             tell(Warned(text=f"{words} (raise training.steps to go on)."))
-        for event in _opening(plan, parts, asked, after):
+        measuring, dates = Measuring(plan, library, parts), _dates(plan)
+        parts = replace(parts, measure=measuring)
+        for event in chain(_opening(plan, parts, asked, after), measuring.opening(after, dates)):
             tell(event)
-        for text in optimizers.advice(job.training):
+        for text in (*plan.remarks, *optimizers.advice(job.training)):
             tell(Warned(text=text))
         signals.patient = True
         with feeder:
-            for event in steps_of(parts, job.training, _dates(plan), after=after):
+            write = partial(as_delivered, plan, parts)
+            taken = steps_of(parts, job.training, dates, after=after)
+            for event in outputs.beside(plan, taken, write, parts.save):
                 tell(event)
                 if isinstance(event, Stopped):
                     return None
@@ -178,8 +189,8 @@ def _delivered(
 
 
 def _dates(plan: Plan) -> Dates:
-    every = plan.job.validation.every if plan.job.validation.prompts else 0
-    return Dates(previews=every, saves=plan.job.saving.every)
+    every = plan.job.validation.every if plan.job.validation.asked else 0
+    return Dates(previews=every, saves=plan.job.saving.every, measures=measures.every(plan))
 
 
 def _opening(plan: Plan, parts: Parts, asked: Asked, after: int) -> Iterator[Event]:
@@ -198,6 +209,7 @@ def _opening(plan: Plan, parts: Parts, asked: Asked, after: int) -> Iterator[Eve
         trained_parameters=plan.trained_parameters,
         examples=plan.examples_per_epoch,
         steps_per_epoch=plan.steps_per_epoch,
+        measure_every=dates.measures,
     )
     final = after >= job.training.steps
     due = dates.previews > 0 and (after == 0 or final or dates.preview(after, job.training.steps))

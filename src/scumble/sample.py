@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from scumble import families
+from scumble.adapters.attach import Adapters
 from scumble.adapters.layouts import Changes
 from scumble.adapters.worn import put_on
-from scumble.checkpoint import bases, export
+from scumble.checkpoint import bases, combine, export, merging, network, network_proof
 from scumble.checkpoint.verdicts import misfits
+from scumble.data import packing
 from scumble.disk import made
-from scumble.errors import FileError, JobError, gather
+from scumble.errors import FileError, JobError, ScumbleError, gather
 from scumble.families import encoding, weights
+from scumble.families.family import Entry, Family, Told, stacked
+from scumble.families.reader import Reader
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import place_for
+from scumble.objective.process import Latents, Times
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec
 from scumble.spec.validation import ValidationSpec
@@ -40,23 +45,41 @@ class Sampling:
     base: Path
     """Where a relative `model.path` starts."""
 
+    beside: tuple[tuple[Path, float], ...] = ()
+    """Further adapters and how much of each."""
+
+    merged: bool = False
+    """Whether adapters are worked into the weights, rounded as these are; else they stay beside
+    them."""
+
+    negative: str = ""
+    """What the pictures are led away from, where `scale` is not 1."""
+
+    scale: float = 1.0
+    """How far (Ho and Salimans 2022); every answer of the network takes twice as long."""
+
+    @property
+    def adapters(self) -> tuple[tuple[Path, float], ...]:
+        """All of them."""
+        first = () if self.adapter is None else ((self.adapter, self.strength),)
+        return (*first, *self.beside)
+
 
 def sampled(asked: Sampling) -> Iterator[Path]:
     """Make the pictures one after another; each file's path as soon as it is written."""
-    if not math.isfinite(asked.strength):
-        raise JobError("--strength", f"{asked.strength} is no number to scale by", "try 1")
-    family = families.find(asked.model.family, asked.model.flavour)
-    gather("these pictures cannot be made", list(previews.check(asked.validation, family)))
-    place = place_for(asked.hardware)
-    model = weights.opened(family, asked.model, asked.base)
-    changes = read_for(model, asked.adapter) if asked.adapter is not None else {}
+    asked, model = _opened(asked)
+    family, place = model.family, place_for(asked.hardware)
+    changes = worn_together(model, asked.adapters)
     made(asked.out)
     wanted = previews.requests(asked.validation, family)
-    tokens = asked.model.text_tokens or family.text_tokens
-    prompts = [one.prompt for one in wanted]
+    tokens = model.tokens(asked.model.text_tokens)
+    led = [asked.negative] if asked.scale != 1 else []
+    prompts = [*(one.prompt for one in wanted), *led]
 
     def dress(part: str, module: nn.Module) -> None:
-        put_on(module, changes.get(part, {}), aliases(model, part), asked.strength)
+        adapters = put_on(module, changes.get(part, {}), aliases(model, part), 1.0)
+        if asked.merged:
+            adapters.merge()
 
     tools = weights.tools(model)
     texts = list(
@@ -64,20 +87,191 @@ def sampled(asked: Sampling) -> Iterator[Path]:
     )  # the encoders go first
     denoiser = weights.loaded(model, "denoiser", dtype=place.dtype, device=place.device)
     dress("denoiser", denoiser)
-    about = {
-        "model": asked.model.path,
-        "parts": {name: source.told for name, source in model.parts.items()},
-        "flavour": family.flavour,
-        "text_tokens": tokens,
-        "adapter": asked.adapter.name if asked.adapter else None,
-        "strength": asked.strength,
-        "precision": place.precision,
-    }
-    painter = previews.Painter(model, place)
+    about = _about(asked, model, tokens)
+    without = texts.pop() if led else None
+    painter = previews.Painter(led_away(model, without, asked.scale), place)
     pairs = list(zip(wanted, texts, strict=True))
     yield from previews.painted(
         painter, Net(denoiser, plain), pairs, asked.out, about, first=_next(asked.out)
     )
+
+
+def _opened(asked: Sampling) -> tuple[Sampling, weights.Model]:
+    """The model, and what is asked of it; everything that cannot be is told before.
+
+    A file that holds a whole network takes the denoiser's place and is no adapter any more.
+    """
+    family = families.find(asked.model.family, asked.model.flavour)
+    whole = [one for one in asked.adapters if network.is_network(one[0], family.keys)]
+    problems = [
+        JobError("--strength", f"{strength} is no number to scale by", "try 1")
+        for _, strength in asked.adapters
+        if not math.isfinite(strength)
+    ]
+    problems += [
+        JobError(file, "holds a whole network, which has no strength", "leave the strength out")
+        for file, strength in whole
+        if strength != 1
+    ]
+    if len(whole) > 1:
+        told, remedy = f"{len(whole)} files hold whole networks", "name one of them"
+        problems.append(JobError("--adapter", told, remedy))
+    gather("these pictures cannot be made", [*problems, *previews.check(asked.validation, family)])
+    if whole:
+        rest = tuple(one for one in asked.adapters if one not in whole)
+        parts = {**asked.model.parts, bases.DENOISER: str(whole[0][0].absolute())}
+        spec = asked.model.model_copy(update={"parts": parts})
+        asked = replace(asked, model=spec, adapter=None, beside=rest)
+    model = weights.opened(family, asked.model, asked.base)
+    model = merging.with_merged(model, asked.model, asked.base)
+    return asked, network_proof.placed(model, whole[0][0]) if whole else model
+
+
+def _about(asked: Sampling, model: weights.Model, tokens: int) -> dict[str, object]:
+    """What lies beside every picture of how it was made."""
+    place = place_for(asked.hardware)
+    one = len(asked.adapters) == 1
+    several = [{"adapter": file.name, "strength": much} for file, much in asked.adapters]
+    led = {"negative": asked.negative, "scale": asked.scale} if asked.scale != 1 else {}
+    return {
+        "model": asked.model.path,
+        "parts": {name: source.told for name, source in model.parts.items()},
+        "flavour": model.family.flavour,
+        "text_tokens": tokens,
+        "text_mask": model.masked,
+        "adapter": asked.adapters[0][0].name if one else None,
+        "strength": asked.adapters[0][1] if one else 1.0,
+        "adapters": several,
+        "precision": place.precision,
+        **led,
+    }
+
+
+def led_away(model: weights.Model, without: Entry | None, scale: float) -> weights.Model:
+    """The same model; its answers are led away from those to a text, the negative prompt's."""
+    if without is None:
+        return model
+    family = model.family
+
+    def predict(net: Net, noisy: Latents, times: Times, told: Told) -> Latents:
+        device = noisy.device
+        led = {name: one.to(device) for name, one in stacked([without] * len(noisy)).items()}
+        other = replace(told, values={**told.values, **led})
+        with_prompt = family.predict(net, noisy, times, told)
+        return family.guided(with_prompt, family.predict(net, noisy, times, other), scale)
+
+    return replace(model, family=replace(family, predict=predict))
+
+
+class Studio:
+    """A model that is opened once and paints what it is asked for.
+
+    If it `stays`, encoders and denoiser are kept loaded together; else the encoders are read for
+    each picture and go before the denoiser comes.
+    """
+
+    def __init__(self, asked: Sampling, *, stays: bool) -> None:
+        """`asked.validation` is only checked; `paint` is told what to paint."""
+        self.asked, self.model = _opened(asked)
+        self._place = place_for(asked.hardware)
+        self._changes = _read(self.model, [file for file, _ in self.asked.adapters])
+        self._tokens = self.model.tokens(asked.model.text_tokens)
+        self._painter = previews.Painter(self.model, self._place)
+        self._modules: dict[str, nn.Module] = {}
+        self._worn: list[Adapters] = []
+        self._reader = self._encoders() if stays else None
+        made(asked.out)
+
+    @property
+    def family(self) -> Family:
+        """Of its model."""
+        return self.model.family
+
+    def strengths(self, much: Sequence[float]) -> None:
+        """Wear so much of each adapter from now on; JobError where that cannot be."""
+        if self.asked.merged or len(much) != len(self._changes):
+            told = f"{len(much)} strengths for {len(self._changes)} adapters"
+            problem = "the adapters are part of the weights" if self.asked.merged else told
+            raise JobError("--m", problem, "give one for each adapter that is not merged")
+        files = [file for file, _ in self.asked.adapters]
+        beside = tuple(zip(files, much, strict=True))
+        self.asked = replace(self.asked, adapter=None, beside=beside)
+        for adapters in self._worn:
+            adapters.detach()
+        self._worn.clear()
+        for part, module in self._modules.items():
+            self._wear(part, module)
+
+    def paint(self, request: previews.Request, file: Path, negative: str, scale: float) -> Path:
+        """One picture; `scale` 1 does not look at the negative prompt."""
+        texts = [request.prompt, *([negative] if scale != 1 else [])]
+        text, *without = self._read_texts(texts)
+        self._painter.model = led_away(self.model, without[0] if without else None, scale)
+        net, family = Net(self._denoiser(), plain), self._painter.model.family
+        clean = previews.latents(family, net, self._place, text, request)
+        asked = replace(self.asked, negative=negative, scale=scale)
+        about = {**asdict(request), **_about(asked, self.model, self._tokens)}
+        return previews.save(self._painter.paint(clean), file, about)
+
+    def _encoders(self) -> Reader:
+        kept = packing.precision("auto", self._place.dtype)
+        reader = Reader(self.model, self._place, self._tokens, kept)
+        reader.dress(self._take)
+        return reader
+
+    def _read_texts(self, texts: Sequence[str]) -> list[Entry]:
+        model, place = self.model, self._place
+        if self._reader is None:
+            tools, dress = weights.tools(model), self._wear
+            return list(encoding.read_texts(model, tools, place, texts, self._tokens, dress))
+        entries = self._reader.read(texts)
+        return [{name: one.to(place.device) for name, one in each.items()} for each in entries]
+
+    def _denoiser(self) -> nn.Module:
+        if bases.DENOISER not in self._modules:
+            dtype, device = self._place.dtype, self._place.device
+            module = weights.loaded(self.model, bases.DENOISER, dtype=dtype, device=device)
+            self._take(bases.DENOISER, module)
+        return self._modules[bases.DENOISER]
+
+    def _take(self, part: str, module: nn.Module) -> None:
+        """Dress a module and keep it."""
+        self._modules[part] = module
+        self._wear(part, module)
+
+    def _wear(self, part: str, module: nn.Module) -> None:
+        """Put all adapters on a module."""
+        much = [strength for _, strength in self.asked.adapters]
+        mine = [{part: told.get(part, {})} for told in self._changes]
+        layers = _strong(mine, much).get(part, {})
+        adapters = put_on(module, layers, aliases(self.model, part), 1.0)
+        if self.asked.merged:
+            adapters.merge()
+        elif part in self._modules:
+            self._worn.append(adapters)
+
+
+def worn_together(model: weights.Model, adapters: Sequence[tuple[Path, float]]) -> Changes:
+    """The changes of adapter files, each at its strength, as one."""
+    read = _read(model, [file for file, _ in adapters])
+    return _strong(read, [strength for _, strength in adapters])
+
+
+def _read(model: weights.Model, files: Sequence[Path]) -> list[Changes]:
+    """What each file holds; an ExceptionGroup of all that does not fit."""
+    read: list[Changes] = []
+    problems: list[ScumbleError] = []
+    for file in files:
+        try:
+            read.append(read_for(model, file))
+        except FileError as error:
+            problems.append(error)
+    gather("these adapters cannot be worn", problems)
+    return read
+
+
+def _strong(read: Sequence[Changes], much: Sequence[float]) -> Changes:
+    return combine.added(list(zip(read, much, strict=True)))
 
 
 def _next(folder: Path) -> int:

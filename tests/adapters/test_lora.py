@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from scumble.adapters.attach import Adapters, attach, attach_tensors, chosen, matches
-from scumble.adapters.lora import LoraBranch, kept
+from scumble.adapters.lora import kept
 from scumble.errors import JobError
 from scumble.spec.adapter import LoraSpec
 
@@ -152,12 +152,14 @@ def test_layers_drop_different_places_and_previews_drop_none() -> None:
         first, again = model(INPUT), model(INPUT)
     assert torch.equal(first, again) and not torch.equal(first, quiet)
     assert torch.equal(model(INPUT), quiet)
-    salts = {branch.salt for _, branch in adapters.branches()}
+    salts = {branch.bottleneck.salt for _, branch in adapters.branches()}
     assert len(salts) == 2
 
 
 def test_the_change_is_alpha_over_rank_times_up_down() -> None:
-    branch = LoraBranch.fresh("x", nn.Linear(8, 6), LoraSpec(rank=4, alpha=2.0), seed=0)
+    model = nn.Sequential(nn.Linear(8, 6))
+    layers = chosen(model, ("0",), {})
+    ((_, branch),) = attach(model, layers, LoraSpec(rank=4, alpha=2.0), seed=0).branches()
     nn.init.ones_(branch.up)
     torch.testing.assert_close(branch.change(), 0.5 * branch.up @ branch.down)
 

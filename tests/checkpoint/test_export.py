@@ -236,7 +236,8 @@ def test_a_file_that_is_no_adapter_of_ours_is_named_as_what_it_seems_to_be(
     save_file({key: torch.zeros(2, 4) for key in keys}, file)
     with pytest.raises(FileError, match=words):
         export.layers(file, KEYS)
-    assert words in info(file, KEYS)["CANNOT BE READ"]
+    rows = info(file, KEYS)
+    assert words in (rows["what"] if "what" in rows else rows["CANNOT BE READ"])
 
 
 def test_pickles_and_broken_files_are_refused(tmp_path: Path) -> None:
@@ -301,7 +302,7 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
     far = Q.replace("0", "9")
     for told in ({far: layer()}, {Q: layer()}):
         write(file, {"denoiser": told})
-        with pytest.raises(FileError, match="made for another model"):
+        with pytest.RaisesGroup(pytest.RaisesExc(FileError, match="made for another model")):
             picture(tmp_path / "out", file)
     assert not (tmp_path / "out").exists(), "told before anything is made"
 
@@ -349,7 +350,8 @@ def test_an_adapter_of_no_numbers_paints_nothing(tmp_path: Path) -> None:
     tensors = load_file(file)
     tensors[f"transformer.{Q}.lora_B.weight"][0, 0] = torch.nan
     save_file(tensors, file)
-    with pytest.raises(FileError, match=f"1 layers hold values that are no .*first '{Q}'"):
+    words = f"1 layers hold values that are no .*first '{Q}'"
+    with pytest.RaisesGroup(pytest.RaisesExc(FileError, match=words)):
         picture(tmp_path / "out", file)
 
 

@@ -96,7 +96,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "adapter.rank"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("adapter.rank: whole number above 0; default 16\n")
+    assert out.startswith("adapter.rank: whole number above 0; default 16; with kind: lora\n")
     assert "bottleneck" in out
     assert main(["explain", "adapter.rnk"]) == 2
 

@@ -66,7 +66,8 @@ def test_every_layout_becomes_every_other(
     assert before.keys() == after.keys()
     for name, one in before.items():
         torch.testing.assert_close(after[name], one)
-    assert metadata(out).items() >= metadata(file).items(), "metadata goes along unchanged"
+    told = {name: one for name, one in metadata(file).items() if not name.startswith("sshs_")}
+    assert metadata(out).items() >= told.items(), "metadata goes along, but for the file's hashes"
 
 
 def test_the_numbers_stay_as_they_are_unless_asked(tmp_path: Path) -> None:

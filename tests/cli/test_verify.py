@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scumble import delivery, run
+from scumble.adapters.attach import Adapters
 from scumble.assembly import assembled, source
 from scumble.caching import complete
 from scumble.checkpoint.export import contents
@@ -266,6 +267,7 @@ def test_without_previews_the_velocities_stand_for_the_file_and_one_says_so(
     with library, Signals() as signals:
         feeder = Feeder(source(plan, library), first=1, last=1)
         parts = assembled(plan, [], feeder, signals)
+        assert isinstance(parts.adapters, Adapters)
         for layer in parts.adapters.branches():
             layer[1].up.data.normal_(std=0.02, generator=torch.Generator().manual_seed(1))
         made = delivery.delivered(plan, parts, [], tmp_path, 1, lambda event: None)

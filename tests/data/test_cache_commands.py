@@ -215,6 +215,7 @@ def test_sizes_and_times_are_read_as_people_write_them() -> None:
 
 STOPPED = """
 import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 try:
     print("at work", flush=True)
     time.sleep(30)

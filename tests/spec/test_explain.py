@@ -34,9 +34,10 @@ def test_a_setting_tells_its_type_default_and_limits() -> None:
 
 
 def test_kinds_of_a_section_are_shown_as_alternatives() -> None:
-    assert only("objective.times.law").type == "`uniform` or `sigmoid`"
+    assert only("objective.times.law").type == "`uniform`, `sigmoid` or `table`"
     assert only("objective.times.law").default == "sigmoid"
-    assert only("objective.times.mean").when == "law: sigmoid"
+    assert only("objective.times.scale").when == "law: table"
+    assert {one.when for one in find("objective.times.mean")} == {"law: sigmoid", "law: table"}
     assert only("objective.loss.delta").when == "kind: huber or smooth_l1"
 
 

@@ -244,6 +244,7 @@ def test_overrides_name_the_paths_of_the_job() -> None:
         "objective.times.mean=1e-1",
         "training.optimizer.options.betas=[0.9, 0.99]",
     )
+    assert isinstance(job.adapter, LoraSpec)
     assert (job.training.steps, job.training.clip_norm, job.adapter.rank) == (20, None, 4)
     assert (job.data[0].repeats, job.data[0].folder) == (2, "a: b # c")
     assert job.validation.prompts == ("a", "b, c")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from scumble.adapters.lora import LoraBranch, LoraTensors
+from scumble.adapters.lora import Bottleneck, Drops, LoraBranch, LoraTensors, fresh_down
+from scumble.adapters.names import Names
+from scumble.adapters.shapes import Shape, Slot, resolved
 from scumble.errors import JobError
-from scumble.spec.adapter import AdapterSpec
+from scumble.spec.adapter import LoraSpec
 
 
 @dataclass
@@ -52,12 +55,28 @@ class Adapted(nn.Module):
 
 
 @dataclass(frozen=True)
+class Role:
+    """What a trained matrix is, as far as its learning rate goes."""
+
+    part: str
+    up: bool
+    rate: float | None
+    """That of the rule for its layer."""
+
+
+@dataclass(frozen=True)
 class Adapters:
     """Everything that was put into one model."""
 
     model: nn.Module
     layers: Mapping[str, Adapted]
-    switch: Switch = field(default_factory=Switch)
+    switch: Switch
+    shape: Shape
+
+    @property
+    def names(self) -> Names:
+        """How its layers are called."""
+        return self.shape.names
 
     def branches(self) -> Iterator[tuple[str, LoraBranch]]:
         """Every branch with the name of its layer."""
@@ -66,17 +85,36 @@ class Adapters:
                 assert isinstance(branch, LoraBranch)
                 yield name, branch
 
+    def matrices(self) -> Iterator[tuple[str, nn.Parameter, Role]]:
+        """What is trained with its name, once each: a `down` with the first layer that has it."""
+        seen: set[int] = set()
+        for layer, branch in self.branches():
+            rate, part = self.shape.slots[layer].rate, self.names.part
+            if id(branch.down) not in seen:
+                yield self.shape.down_name(layer), branch.down, Role(part, up=False, rate=rate)
+            seen.add(id(branch.down))
+            yield self.shape.up_name(layer), branch.up, Role(part, up=True, rate=rate)
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is trained, by name."""
-        return {
-            f"{name}.{part}": parameter
-            for name, branch in self.branches()
-            for part, parameter in branch.named_parameters()
-        }
+        return {name: parameter for name, parameter, _ in self.matrices()}
 
     def tensors(self) -> dict[str, LoraTensors]:
-        """What is delivered, by layer."""
-        return {name: branch.tensors() for name, branch in self.branches()}
+        """What is delivered, by the layer's name in the tables; a shared `down` is one object."""
+        downs = {id(one.down): one.down.detach() for _, one in self.branches()}
+        return {
+            self.names.table(layer): LoraTensors(
+                downs[id(one.down)], one.up.detach(), one.scale * len(one.down)
+            )
+            for layer, one in self.branches()
+        }
+
+    def groups(self) -> list[list[tuple[str, LoraBranch]]]:
+        """The branches with their layers, those that share a `down` together."""
+        found: dict[int, list[tuple[str, LoraBranch]]] = {}
+        for layer, branch in self.branches():
+            found.setdefault(id(branch.down), []).append((layer, branch))
+        return list(found.values())
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -144,18 +182,33 @@ def chosen(
 def attach(
     model: nn.Module,
     layers: Mapping[str, nn.Linear],
-    spec: AdapterSpec,
+    spec: LoraSpec,
     *,
     seed: int,
     dtype: torch.dtype = torch.float32,
+    shape: Shape | None = None,
 ) -> Adapters:
-    """Wrap layers with fresh adapters, which change nothing yet; `dtype` of their weights."""
-    switch = Switch()
-    wrapped = {
-        name: Adapted(layer, LoraBranch.fresh(name, layer, spec, seed=seed, dtype=dtype), switch)
-        for name, layer in layers.items()
-    }
-    return _placed(model, wrapped, switch)
+    """Wrap layers with fresh adapters, which change nothing yet; `dtype` of their weights.
+
+    `shape` says what each of them gets, and of which part they are; without it the job alone does,
+    and they are the denoiser's.
+    """
+    switch, shape = Switch(), shape or resolved(layers, spec, Names())
+    members = Counter(shape.down(layer) for layer in layers)
+    downs: dict[str, Bottleneck] = {}
+    wrapped = {}
+    for layer, base in layers.items():
+        slot, name = shape.slots[layer], shape.down(layer)
+        outputs, inputs = base.weight.shape
+        device = base.weight.device
+        if name not in downs:
+            down = fresh_down((seed, name), (slot.rank, inputs), dtype).to(device)
+            downs[name] = Bottleneck(name, down, Drops.of(spec), members[name])
+        assert downs[name].down.shape == (slot.rank, inputs)
+        up = torch.zeros(outputs, slot.rank, device=device, dtype=dtype)
+        branch = LoraBranch(downs[name], up, scale=slot.alpha / slot.rank)
+        wrapped[layer] = Adapted(base, branch, switch)
+    return _placed(Adapters(model, wrapped, switch, shape))
 
 
 def attach_tensors(
@@ -168,10 +221,11 @@ def attach_tensors(
         layer = model.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         wrapped[name] = Adapted(layer, LoraBranch.of(name, layer, told, strength), switch)
-    return _placed(model, wrapped, switch)
+    slots = {name: Slot(rank=len(one.down), alpha=one.alpha) for name, one in tensors.items()}
+    return _placed(Adapters(model, wrapped, switch, Shape(slots)))
 
 
-def _placed(model: nn.Module, wrapped: Mapping[str, Adapted], switch: Switch) -> Adapters:
-    for name, layer in wrapped.items():
-        model.set_submodule(name, layer)
-    return Adapters(model, wrapped, switch)
+def _placed(adapters: Adapters) -> Adapters:
+    for name, layer in adapters.layers.items():
+        adapters.model.set_submodule(name, layer)
+    return adapters

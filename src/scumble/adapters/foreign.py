@@ -49,7 +49,7 @@ TELLS = (
 )
 """Words in a key that other models' adapters have."""
 
-STATE = (".down", ".up")
+STATE = (".down", ".up", ".shared_down")
 LORA = ("lora", ".alpha")
 
 

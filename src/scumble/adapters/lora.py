@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scumble import dice
+from scumble.adapters.memory import Memory
 from scumble.spec.adapter import LoraSpec
 
 # Constants of the splitmix64 generator (Steele, Lea and Flood 2014), as signed 64-bit numbers.
@@ -27,40 +29,74 @@ class LoraTensors:
     alpha: float
 
 
-class LoraBranch(nn.Module):
-    """(alpha / rank) B A x; B starts at zero. Weights in float32, or in bf16 where the optimizer
-    makes up for their rounding; computed in the type of x, or in autocast's.
+@dataclass(frozen=True, kw_only=True)
+class Drops:
+    """What is left out while training, each as a share."""
 
-    Dropout sets values of the bottleneck to zero. Its mask is a hash of (seed of the example,
-    layer, position), so it is the same when a block is computed again, and any batch split.
-    """
+    values: float = 0.0
+    columns: float = 0.0
+    """Of the bottleneck, for each example; the others are scaled up."""
 
-    def __init__(self, name: str, down: Tensor, up: Tensor, *, scale: float, dropout: float):
-        super().__init__()
-        self.down = nn.Parameter(down)
-        self.up = nn.Parameter(up)
-        self.scale = scale
-        self.dropout = dropout
-        self.salt = dice.word("dropout", name)
+    whole: float = 0.0
+    """How often an example goes without the change; the others are not scaled up."""
 
     @classmethod
-    def fresh(
-        cls,
-        name: str,
-        base: nn.Linear,
-        spec: LoraSpec,
-        *,
-        seed: int,
-        dtype: torch.dtype = torch.float32,
-    ) -> LoraBranch:
-        """Down drawn from the seed and the layer's name, up zero."""
-        outputs, inputs = base.weight.shape
-        shape, device = (spec.rank, inputs), base.weight.device
-        draws = torch.rand(shape, generator=dice.generator(seed, "start", name))
-        down = ((2 * draws - 1) / inputs**0.5).to(device, dtype)
-        up = torch.zeros(outputs, spec.rank, device=device, dtype=dtype)
-        scale = (spec.alpha or spec.rank) / spec.rank
-        return cls(name, down, up, scale=scale, dropout=spec.dropout)
+    def of(cls, spec: LoraSpec) -> Drops:
+        """As the job says."""
+        return cls(values=spec.dropout, columns=spec.rank_dropout, whole=spec.module_dropout)
+
+
+class Bottleneck(nn.Module):
+    """A x with what dropout leaves of it; one or several layers have it.
+
+    Weights in float32, or in bf16 where the optimizer makes up for their rounding; computed in the
+    type of x, or in autocast's. Masks are hashes of (seed of the example, name, position), so they
+    are the same when a block is computed again, for any batch split, and for all that share it.
+    """
+
+    def __init__(self, name: str, down: Tensor, drops: Drops, members: int = 1) -> None:
+        super().__init__()
+        self.down = nn.Parameter(down)
+        self.drops = drops
+        self.salt = dice.word("dropout", name)
+        self.column_salt = dice.word("rank dropout", name)
+        self.whole_salt = dice.word("module dropout", name)
+        self.memory = Memory(members)
+
+    def forward(self, x: Tensor, seeds: Int[Tensor, " batch"] | None) -> Tensor:
+        return self.memory.recalled(x, seeds, self.narrowed)
+
+    def narrowed(self, x: Tensor, seeds: Int[Tensor, " batch"] | None) -> Tensor:
+        """Without asking the memory."""
+        narrow = functional.linear(x, fitting(self.down, x))
+        if seeds is None:
+            return narrow
+        if self.drops.values > 0:
+            narrow = narrow * kept(seeds + self.salt, narrow.shape, self.drops.values)
+        if self.drops.columns > 0:
+            shape = torch.Size((len(narrow), narrow.shape[-1]))
+            mask = kept(seeds + self.column_salt, shape, self.drops.columns)
+            narrow = narrow * over(mask, narrow)
+        return self.thinned(narrow, seeds)
+
+    def thinned(self, x: Tensor, seeds: Int[Tensor, " batch"]) -> Tensor:
+        """With zeros for the examples that go without the change."""
+        if self.drops.whole == 0:
+            return x
+        mask = kept(seeds + self.whole_salt, torch.Size((len(x), 1)), self.drops.whole)
+        return x * over(mask.ne(0).to(x.dtype), x)
+
+
+class LoraBranch(nn.Module):
+    """(alpha / rank) B A x; B starts at zero."""
+
+    def __init__(self, bottleneck: Bottleneck, up: Tensor, *, scale: float) -> None:
+        super().__init__()
+        self.bottleneck = bottleneck
+        self.up = nn.Parameter(up)
+        self.scale = scale
+        self.noise: Callable[[Tensor], Tensor | None] | None = None
+        """What is added while training, from the layer's input."""
 
     @classmethod
     def of(cls, name: str, base: nn.Linear, told: LoraTensors, strength: float) -> LoraBranch:
@@ -68,26 +104,47 @@ class LoraBranch(nn.Module):
         device = base.weight.device
         down, up = told.down.float().to(device), told.up.float().to(device)
         scale = strength * told.alpha / len(down)
-        return cls(name, down, up, scale=scale, dropout=0.0).requires_grad_(False)
+        branch = cls(Bottleneck(name, down, Drops()), up, scale=scale)
+        return branch.requires_grad_(False)
+
+    @property
+    def down(self) -> nn.Parameter:
+        """A, which other layers may have too."""
+        return self.bottleneck.down
 
     def forward(self, x: Tensor, seeds: Int[Tensor, " batch"] | None = None) -> Tensor:
-        narrow = functional.linear(x, fitting(self.down, x))
-        if seeds is not None and self.dropout > 0:
-            narrow = narrow * kept(seeds + self.salt, narrow.shape, self.dropout)
-        return functional.linear(narrow * self.scale, fitting(self.up, narrow))
+        narrow = self.bottleneck(x, seeds)
+        change = functional.linear(narrow * self.scale, fitting(self.up, narrow))
+        noise = None if seeds is None or self.noise is None else self.noise(x)
+        if seeds is None or noise is None:
+            return change
+        return change + self.bottleneck.thinned(noise, seeds)
 
     def change(self) -> Float[Tensor, "outputs inputs"]:
         """What is added to the layer's weight."""
         return self.scale * (self.up.float() @ self.down.float())
 
-    def tensors(self) -> LoraTensors:
-        """As files hold it."""
-        return LoraTensors(self.down.detach(), self.up.detach(), self.scale * len(self.down))
+
+def fresh_down(
+    key: tuple[int, str], shape: tuple[int, int], dtype: torch.dtype
+) -> Float[Tensor, "rank inputs"]:
+    """Drawn from a seed and a name, on the CPU: U(-1, 1) / sqrt(inputs).
+
+    That is torch's own start of a linear layer (Kaiming uniform with a = sqrt(5)), kohya's too.
+    """
+    seed, name = key
+    draws = torch.rand(shape, generator=dice.generator(seed, "start", name))
+    return ((2 * draws - 1) / shape[1] ** 0.5).to(dtype)
 
 
 def fitting(weight: Tensor, x: Tensor) -> Tensor:
     """A weight in the type of x; autocast, where it is on, sees to both itself."""
     return weight if torch.is_autocast_enabled(x.device.type) else weight.to(x.dtype)
+
+
+def over(mask: Float[Tensor, "batch _"], x: Tensor) -> Tensor:
+    """A mask of examples and features, put over all that lies between these two axes."""
+    return mask.reshape(len(x), *(1 for _ in x.shape[1:-1]), mask.shape[1])
 
 
 def kept(seeds: Int[Tensor, " batch"], shape: torch.Size, rate: float) -> Tensor:

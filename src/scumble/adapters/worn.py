@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
 from scumble.adapters.attach import Adapters, attach_tensors
 from scumble.adapters.lora import LoraTensors
-
-Aliases = tuple[tuple[str, str], ...]
-"""Beginnings of names as files spell them, and as the module does."""
+from scumble.adapters.names import Aliases
 
 
 def put_on(
@@ -19,6 +19,20 @@ def put_on(
     """Attach layers that fit."""
     named = {_inside(module, name, aliases): told for name, told in layers.items()}
     return attach_tensors(module, named, strength=strength)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """An adapter that is part of a base model."""
+
+    file: Path
+    strength: float
+    changes: Mapping[str, Mapping[str, LoraTensors]]
+    """By part and layer."""
+
+    def into(self, module: nn.Module, part: str, aliases: Aliases) -> None:
+        """Add its change to a part's weights, in float32, and give them their type back."""
+        put_on(module, self.changes.get(part, {}), aliases, self.strength).merge()
 
 
 def _inside(module: nn.Module, name: str, aliases: Aliases) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from torch import Tensor
 from scumble import __version__
 from scumble.adapters import foreign, layouts
 from scumble.adapters.fused import times
-from scumble.adapters.keys import Keys
-from scumble.adapters.layouts import ALPHA, LAYOUTS, Changes
-from scumble.checkpoint import modelspec, peft_alphas
+from scumble.adapters.keys import Keys, Network
+from scumble.adapters.layouts import ALPHA, ENDINGS, LAYOUTS, Changes
+from scumble.checkpoint import modelspec, peft_alphas, sshs
 from scumble.disk import write_whole
 from scumble.errors import FileError
 
@@ -30,6 +30,11 @@ PACKED = torch.float4_e2m1fn_x2
 
 SIZES = ("ss_network_dim", "ss_network_alpha")
 """Entries of kohya's metadata that say what all layers have in common."""
+
+WHOLE_MODELS = ("", "model.diffusion_model.", "diffusion_model.", "transformer.")
+"""What names of a network begin with in a file of its own, or of a whole model."""
+
+A_NETWORK = "it holds a whole network, the weights of a model, not an adapter"
 
 EASY = (2.0**-10, 2.0**14)
 """Where the largest number of a matrix may lie to be stored in float16 as it is."""
@@ -79,10 +84,12 @@ def write(
     FileError when a value is not a finite number: such a file is never written.
     """
     more = stamps(changes, keys) if layout == "kohya" else {}
+    values = stored(changes, keys, layout=layout, dtype=dtype)
+    told = {"scumble.version": __version__, **modelspec.told(about, layout), **more, **about}
     return put(
         file,
-        stored(changes, keys, layout=layout, dtype=dtype),
-        {"scumble.version": __version__, **modelspec.told(about, layout), **more, **about},
+        values,
+        told | (sshs.hashes(values, told) if layout == "kohya" else {}),
         remedy="use `export.dtype: float32`, or a smaller learning rate",
     )
 
@@ -164,21 +171,42 @@ def read(file: Path, keys: Keys) -> Read:
     found, metadata = contents(file)
     settings = peft_alphas.told(found, metadata, file)
     told = layouts.parsed({**found, **settings.alphas}, keys)
+    whole = (A_NETWORK,) if are_of_network(found, keys) else ()
     kinds = Counter(str(one.dtype) for key, one in found.items() if not key.endswith(ALPHA))
     return Read(
         layout=told.layout,
         changes=told.changes,
         metadata=metadata,
         strangers=tuple(key for key in told.strangers if key in found),
-        faults=(*settings.faults, *told.faults),
+        faults=(*whole, *settings.faults, *told.faults),
         stored=tuple(kind.removeprefix("torch.") for kind, _ in kinds.most_common()),
         tensors=len(found),
     )
 
 
+def are_of_network(names: Iterable[str], keys: Keys) -> bool:
+    """Whether tensors of these names are a denoiser's own, whoever spelt them."""
+    listed = list(names)
+    if any(name.endswith(ending) for name in listed for ending in ENDINGS):
+        return False
+    weights = [name.removesuffix(".weight") for name in listed if name.endswith(".weight")]
+    network = keys["denoiser"]
+    return any(
+        2 * sum(_known(network, one, prefix) for one in weights) > len(weights)
+        for prefix in WHOLE_MODELS
+    )
+
+
+def _known(network: Network, layer: str, prefix: str) -> bool:
+    name = layer.removeprefix(prefix)
+    return layer.startswith(prefix) and bool(network.by_ours(name) or network.by_theirs(name))
+
+
 def layers(file: Path, keys: Keys) -> Changes:
     """The change of every layer; FileError when there is anything that could not be read."""
     told = read(file, keys)
+    if A_NETWORK in told.faults:
+        raise FileError(file, A_NETWORK, "name it as a model's denoiser: `model.parts.denoiser`")
     if problem := told.unread():
         rest = "`scumble adapter convert ... --drop-unknown` writes the rest without it"
         raise FileError(file, problem, rest if told.changes else "give a LoRA of this model")

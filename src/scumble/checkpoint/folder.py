@@ -40,7 +40,9 @@ FREE = (
     "model.path",
     "model.parts",
     "model.revision",
+    "model.merged",
     "export.proof",
+    "origin",
     "tracking",
 )
 """Settings that say where and how, not what; the model is known by its weights."""

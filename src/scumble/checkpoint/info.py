@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scumble.adapters.keys import Keys
 from scumble.adapters.lora import LoraTensors
-from scumble.checkpoint import export
+from scumble.checkpoint import export, network
 
 PARTS = {"denoiser": "transformer", "clip": "CLIP", "t5": "T5"}
 LONGEST = 300  # letters of a metadata value that are shown
@@ -17,6 +17,8 @@ LONGEST = 300  # letters of a metadata value that are shown
 
 def info(file: Path, keys: Keys) -> dict[str, str]:
     """Rows of facts; what cannot be read is one of them."""
+    if network.is_network(file, keys):
+        return network.info(file)
     told = export.read(file, keys)
     rows = {
         "file": f"{file} ({file.stat().st_size / 1e6:.2f} MB)",

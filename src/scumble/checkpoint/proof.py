@@ -109,7 +109,7 @@ def compared(
     """
     if ENTRY not in metadata:
         return None
-    wanted, found = _unpacked(metadata[ENTRY]), taken(changes) if here is None else here
+    wanted, found = unpacked(metadata[ENTRY]), taken(changes) if here is None else here
     differing = [n for n, one in found.items() if n in wanted and not one.same(wanted[n])]
     lost = [n for n in differing if found[n].norm and not found[n].agrees(wanted[n])]
     differences = [
@@ -188,7 +188,8 @@ def _alike(one: LoraTensors, other: LoraTensors) -> bool:
     return len(one.up) == len(other.up) and one.down.shape[1] == other.down.shape[1]
 
 
-def _unpacked(text: str) -> dict[Name, Mark]:
+def unpacked(text: str) -> dict[Name, Mark]:
+    """The marks of a metadata entry; ValueError where they cannot be read."""
     version, _, packed = text.partition(":")
     if version != "1":
         raise ValueError(f"marks of version '{version[:8]}' are not known")

@@ -1,16 +1,15 @@
-"""A checkpoint's adapter, looked at before it is written and read again afterwards.
+"""A checkpoint's weights, looked at before they are written and read again afterwards.
 
 Cheap enough for every save: one pass over the numbers, no product of matrices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from scumble.adapters.keys import Keys, Network
@@ -19,24 +18,24 @@ from scumble.checkpoint.export import finite
 from scumble.checkpoint.state import ADAPTER
 from scumble.errors import FileError
 
-DOWN, UP = ".down", ".up"
+UP = ".up"
 KEPT = "it was not kept; the checkpoint before it is whole"
 
 
 def refuse(
     where: object, weights: Mapping[str, Tensor], keys: Keys, layouts: Sequence[str]
 ) -> None:
-    """FileError for an adapter that nobody could use: not finite, or with no name in a layout.
+    """FileError for weights that nobody could use: not finite, or an adapter's with no name in a
+    layout.
 
-    `weights` are the denoiser's, LAYER.down and LAYER.up.
+    An adapter's are the denoiser's: a LAYER.up for each layer, and its LAYER.down or one that it
+    shares with others.
     """
     bad = [name for name, tensor in weights.items() if not finite(tensor.detach())]
     if bad:
         problem = f"{len(bad)} of {len(weights)} tensors are not finite, first '{bad[0]}'"
         raise FileError(where, problem, f"{KEPT}, and a smaller learning rate may help")
-    refuse_nameless(
-        where, {n.removesuffix(DOWN) for n in weights if n.endswith(DOWN)}, keys, layouts
-    )
+    refuse_nameless(where, {n.removesuffix(UP) for n in weights if n.endswith(UP)}, keys, layouts)
 
 
 def refuse_nameless(
@@ -54,21 +53,28 @@ def refuse_nameless(
 
 def read_back(folder: Path, weights: Mapping[str, Tensor]) -> str:
     """What there is to say of a checkpoint; FileError when it is not what was to be saved."""
+    other, ups, still, missing = 0, 0, 0, set(weights)
+    for name, kept in _kept(folder):
+        written = weights.get(name)
+        missing.discard(name)
+        other += written is None or not torch.equal(kept, written.detach().cpu())
+        ups += name.endswith(UP)
+        still += name.endswith(UP) and not bool(kept.any())
+    if other or missing:
+        lost = f"{other + len(missing)} of {len(weights)}"
+        problem = f"read back, {lost} tensors are not what was written"
+        raise FileError(folder, problem, _remedy())
+    return "the adapter changes nothing yet" if ups and still == ups else ""
+
+
+def _kept(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """One tensor after another, so that no second copy of a network is made for it."""
     try:
-        kept = load_file(folder / ADAPTER)
+        with safe_open(folder / ADAPTER, "pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                yield name, stored.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise FileError(folder, f"it cannot be read back ({error})", _remedy()) from None
-    other = [name for name, one in weights.items() if not _same(kept.get(name), one.detach())]
-    if other or kept.keys() != weights.keys():
-        problem = f"read back, {len(other)} of {len(weights)} tensors are not what was written"
-        raise FileError(folder, problem, _remedy())
-    still = [name for name, one in kept.items() if name.endswith(UP) and not bool(one.any())]
-    ups = sum(name.endswith(UP) for name in kept)
-    return "the adapter changes nothing yet" if ups and len(still) == ups else ""
-
-
-def _same(kept: Tensor | None, written: Tensor) -> bool:
-    return kept is not None and torch.equal(kept, written.cpu())
 
 
 def _named(network: Network, layer: str, layout: str) -> bool:

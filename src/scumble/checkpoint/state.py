@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from scumble.checkpoint import streaming
 from scumble.errors import FileError
 
 ADAPTER, OPTIMIZER = "adapter.safetensors", "optimizer.safetensors"
@@ -17,14 +18,17 @@ ADAPTER, OPTIMIZER = "adapter.safetensors", "optimizer.safetensors"
 
 def files(
     parameters: Mapping[str, nn.Parameter], moments: Mapping[str, Tensor]
-) -> dict[str, bytes]:
-    """The files of a checkpoint; every tensor under the name of its parameter."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
-    return {ADAPTER: save(weights), OPTIMIZER: save(dict(moments))}
+) -> dict[str, Iterator[bytes]]:
+    """The files of a checkpoint, piece by piece; every tensor under the name of its parameter."""
+    kept = {ADAPTER: parameters, OPTIMIZER: moments}
+    return {
+        file: streaming.content(streaming.as_they_are(tensors), {})
+        for file, tensors in kept.items()
+    }
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The adapter's and the optimizer's tensors of a checkpoint."""
+    """The trained weights and the optimizer's tensors of a checkpoint."""
     try:
         return load_file(folder / ADAPTER), load_file(folder / OPTIMIZER)
     except (SafetensorError, OSError) as error:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b, file_digest
@@ -24,6 +24,10 @@ from scumble.disk import disk_error, make_folder, orphaned, signature, stale, sy
 STATE = "state.json"
 VISIBLE = re.compile(r"step-(\d{6,})")
 HIDDEN = re.compile(r"\.step-(\d{6,})\.(partial|old|gone)-(\d+-[0-9a-f]{24})")
+
+
+Content = bytes | Iterator[bytes] | Callable[[Path], None]
+"""A file as its bytes, as pieces of them, or as a function that writes it at the path it gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +45,10 @@ class Checkpoint:
 def save(
     folder: Path,
     step: int,
-    files: Mapping[str, bytes | Callable[[Path], None]],
+    files: Mapping[str, Content],
     state: Mapping[str, Any],
 ) -> Path:
-    """Write a checkpoint, safe on disk when this returns; one of the same step is replaced.
-
-    A file is given as its bytes, or as a function that writes it at the path it is handed.
-    """
+    """Write a checkpoint, safe on disk when this returns; one of the same step is replaced."""
     assert step >= 0 and "files" not in state
     assert all(Path(name).name == name != STATE for name in files)
     final = folder / f"step-{step:06d}"
@@ -84,6 +85,15 @@ def newest(folder: Path) -> Checkpoint | None:
         if VISIBLE.fullmatch(path.name):
             skipped.append(path)
     return None
+
+
+def at(folder: Path) -> Checkpoint | None:
+    """The checkpoint that a folder named like one is, or None where it is not whole."""
+    match = VISIBLE.fullmatch(folder.name)
+    state = _read(folder) if match else None
+    if match is None or state is None:
+        return None
+    return Checkpoint(step=int(match[1]), folder=folder, state=state)
 
 
 def retain(folder: Path, keep: int) -> tuple[str, ...]:
@@ -146,16 +156,21 @@ def _publish(partial: Path, final: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _write(path: Path, content: bytes | Callable[[Path], None]) -> dict[str, object]:
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
+def _write(path: Path, content: Content) -> dict[str, object]:
+    """What was handed over counts for the hash, not what the disk made of it."""
+    made = _hash()
+    if callable(content):
         content(path)
+        made = None
+    else:
+        with path.open("wb") as file:
+            for piece in [content] if isinstance(content, bytes) else content:
+                made.update(piece)
+                file.write(piece)
     with path.open("r+b") as file:
         os.fsync(file.fileno())
-        # What was handed over counts, not what the disk made of it.
-        made = _hash(content) if isinstance(content, bytes) else file_digest(file, _hash)
-        return {"blake2b": made.hexdigest(), "bytes": os.fstat(file.fileno()).st_size}
+        digest = (made or file_digest(file, _hash)).hexdigest()
+        return {"blake2b": digest, "bytes": os.fstat(file.fileno()).st_size}
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

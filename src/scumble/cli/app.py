@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scumble import __version__
-from scumble.cli import adapter, cache, data, sample
+from scumble.cli import adapter, cache, data, foreign, kohya, sample
 from scumble.errors import ScumbleError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(examples_app, name="examples")
 app.add_typer(adapter.adapter, name="adapter")
 app.add_typer(data.data, name="data")
 app.add_typer(cache.cache, name="cache")
+app.add_typer(kohya.kohya, name="kohya")
 
 Job = Annotated[str, typer.Argument(metavar="JOB", help="A job file, or example=NAME.")]
 Overrides = Annotated[
@@ -137,6 +138,7 @@ def doctor() -> None:
 
 
 app.command()(sample.sample)
+app.command()(foreign.convert)
 
 
 @examples_app.command("list")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
-from scumble.errors import FileError, JobError
+from scumble.cli.merge import strong
+from scumble.errors import FileError, JobError, gather
 
 if TYPE_CHECKING:
     from scumble.spec.job import JobSpec
@@ -30,8 +32,14 @@ def sample(  # noqa: PLR0913  (each parameter is an option)
     model: Annotated[str | None, Option(help="A model's folder, or builtin:NAME.")] = None,
     family: Annotated[str | None, Option(help="Kind of model, with --model.")] = None,
     flavour: Annotated[str | None, Option(help="Variant of the family, with --model.")] = None,
-    adapter: Annotated[Path | None, Option(help="A .safetensors file.")] = None,
-    strength: Annotated[float, Option(help="How much of the adapter; 1 is as trained.")] = 1.0,
+    adapter: Annotated[
+        list[str] | None,
+        Option(metavar="FILE[=STRENGTH]", help="An adapter, or a whole network; repeat it."),
+    ] = None,
+    strength: Annotated[float, Option(help="Of adapters that name none; 1 is as trained.")] = 1.0,
+    merge: Annotated[bool, Option("--merge", help="Work adapters into the weights.")] = False,
+    negative: Annotated[str, Option(help="What is led away from, with --cfg-scale.")] = "",
+    cfg_scale: Annotated[float, Option(help="How far; 1 does not, others take twice as long.")] = 1,
     prompt: Annotated[list[str] | None, Option(help="One picture each; repeat it.")] = None,
     width: Annotated[int | None, Option(help="Pixels.")] = None,
     height: Annotated[int | None, Option(help="Pixels.")] = None,
@@ -57,20 +65,39 @@ def sample(  # noqa: PLR0913  (each parameter is an option)
         "hardware.precision": precision,
     }
     wanted, base = _checked(job, settings)
-    if adapter is not None and not adapter.is_file():
-        raise FileError(adapter, "there is no such file", "name a .safetensors file")
-    _paint(wanted, base, adapter, strength, out)
+    adapters = [strong(one, strength) for one in adapter or ()]
+    missing = [file for file, _ in adapters if not file.is_file()]
+    remedy = "name a .safetensors file"
+    gather(
+        "there are no such adapters",
+        [FileError(file, "there is no such file", remedy) for file in missing],
+    )
+    _paint(wanted, base, Wearing(adapters, merge, negative, cfg_scale), out)
 
 
-def _paint(job: JobSpec, base: Path, adapter: Path | None, strength: float, out: Path) -> None:
+@dataclass(frozen=True)
+class Wearing:
+    """What the model wears, and what it is led away from."""
+
+    adapters: Sequence[tuple[Path, float]]
+    merged: bool
+    negative: str
+    scale: float
+
+
+def _paint(job: JobSpec, base: Path, wearing: Wearing, out: Path) -> None:
     from scumble.sample import Sampling, sampled
 
     asked = Sampling(
         model=job.model,
         hardware=job.hardware,
         validation=job.validation,
-        adapter=adapter,
-        strength=strength,
+        adapter=None,
+        strength=1.0,
+        beside=tuple(wearing.adapters),
+        merged=wearing.merged,
+        negative=wearing.negative,
+        scale=wearing.scale,
         out=out,
         base=base,
     )

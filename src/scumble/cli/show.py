@@ -1,6 +1,6 @@
 """How jobs, tables and errors look in a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill, indent
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MARKS = {"good": "  ok   ", "note": "  note ", "bad": "  BAD  "}
 MOST_BUCKETS = 12
+MOST_RANKS = 6
 
 
 def line(text: str = "") -> None:
@@ -85,17 +86,27 @@ def _counts(seen: "Survey") -> list[tuple[str, str]]:
     epochs = seen.steps / seen.steps_per_epoch if seen.epochs_are_alike else 0.0
     return [
         ("device", f"{seen.device}, {seen.precision}"),
-        ("adapter", f"{seen.trained_parameters:,} trained numbers"),
+        ("adapter", f"{seen.trained_parameters:,} trained numbers{_ranks(seen.ranks)}"),
         (
             "examples",
             f"{seen.examples_per_epoch:,} in an epoch of {_count(seen.steps_per_epoch)} steps",
         ),
         ("steps", _steps(seen.steps, epochs)),
         ("cache", f"{seen.cached_entries:,} entries are there, {seen.missing_entries:,} to make"),
+        *((("memory", seen.memory),) if seen.memory else ()),
         ("disk", _disk(seen)),
+        *((("held out", seen.held_out),) if seen.held_out else ()),
         *((("hub", seen.absent),) if seen.absent else ()),
         ("time", _time(seen)),
     ]
+
+
+def _ranks(ranks: Mapping[int, int]) -> str:
+    """How many layers have which rank; of very many ranks the highest."""
+    told = [f"{count:,} of rank {rank}" for rank, count in ranks.items()]
+    few = sum(list(ranks.values())[MOST_RANKS:])
+    more = [f"{few:,} of lower rank"] if few else []
+    return f" (layers: {', '.join(told[:MOST_RANKS] + more)})" if told else ""
 
 
 def _time(seen: "Survey") -> str:

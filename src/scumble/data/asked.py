@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from scumble.data import origins
+from scumble.data import held_out, origins
 from scumble.data.cache import Missing
 from scumble.data.captions.edits import possible
-from scumble.data.library import Library
+from scumble.data.library import Library, both
 from scumble.data.looks import Look, looks
 from scumble.data.origins import Origins, Parts
 from scumble.data.picture_set import PictureSet
@@ -20,18 +20,24 @@ def pictures(library: Library) -> dict[str, list[Missing]]:
     Ids are `SET/PICTURE` or `SET.REFERENCE/PICTURE`; pictures whose bytes were never hashed are
     left out. Versions of one id come in order.
     """
-    return {name: list(_of_set(library, one)) for name, one in library.sets.items()}
+    return {name: list(_of_set(library, name)) for name in library.sets}
 
 
-def texts(one: PictureSet) -> dict[str, tuple[str, ...]]:
+def texts(library: Library, name: str) -> dict[str, tuple[str, ...]]:
     """All that may be said of each target of a set, by `SET/PICTURE`.
 
     Where captions are new each time, what they are made from.
     """
-    return {
-        f"{one.spec.id}/{example.id}": _said(one, member)
-        for member, example in enumerate(one.examples)
+    one, measured = library.sets[name], library.held.get(name)
+    said = {
+        f"{name}/{example.id}": _said(one, member) for member, example in enumerate(one.examples)
     }
+    if measured is not None:
+        said |= {
+            f"{name}/{example.id}": (held_out.caption(measured, member),)
+            for member, example in enumerate(measured.examples)
+        }
+    return said
 
 
 def keys(library: Library, wanted_texts: Sequence[str]) -> list[bytes]:
@@ -48,10 +54,9 @@ def record(
 ) -> Origins:
     """What makes the entries of a set, as it is now."""
     versions: dict[str, list[Parts]] = {}
-    one = library.sets[name]
-    for each in _of_set(library, one):
+    for each in _of_set(library, name):
         versions.setdefault(each.id, []).append(origins.parts(each.source, each.view))
-    said = texts(one) if library.keeps_texts else {}
+    said = texts(library, name) if library.keeps_texts else {}
     return Origins(
         picture_recipe=picture_recipe,
         text_recipe=text_recipe,
@@ -60,16 +65,18 @@ def record(
     )
 
 
-def _of_set(library: Library, one: PictureSet) -> Iterator[Missing]:
+def _of_set(library: Library, name: str) -> Iterator[Missing]:
     return (
         replace(library.wanted(look), id=_id(look))
+        for one in both(library, name)
         for look in library.kept(one)
         if library.hash_of(look)
     )
 
 
 def _masks(library: Library) -> Iterator[bytes]:
-    for one in filter(library.keeps, library.sets.values()):
+    every = (one for name in library.sets for one in both(library, name))
+    for one in filter(library.keeps, every):
         for member in range(len(one.examples)):
             for version in one.versions(library.epochs[one.spec.id]):
                 look = looks(one, member, version).mask

@@ -55,7 +55,7 @@ class Explainer:
         """For each of these paths, names or ids, its versions and texts; no answers where the set
         has no such picture."""
         wanted = asked.pictures(self.library)[self.name]
-        said = asked.texts(self.library.sets[self.name])
+        said = asked.texts(self.library, self.name)
         found: dict[str, list[Answer]] = {}
         for file in files:
             own = [one for one in wanted if _names(file, one)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -22,6 +22,8 @@ class Library:
     """All sets of a job, and where their encoded entries lie."""
 
     sets: Mapping[str, PictureSet]
+    """What is trained on."""
+
     hashes: Hashes
     epochs: Mapping[str, int]
     """How many epochs of each set the run sees."""
@@ -36,6 +38,9 @@ class Library:
 
     texts: Store
     masks: Store
+    held: Mapping[str, PictureSet] = field(default_factory=dict)
+    """What is measured of the sets that hold pictures out."""
+
     keeps_pictures: bool = True
     keeps_texts: bool = True
     see: Callable[[Sequence[Missing]], list[Entry]] | None = None
@@ -63,8 +68,9 @@ class Library:
     def missing_pictures(self) -> dict[str, list[Missing]]:
         """Pictures without an entry, by set; each key once."""
         found = {}
-        for name, one in self.sets.items():
-            wanted = [self.wanted(look) for look in self.kept(one) if self.hash_of(look)]
+        for name in self.sets:
+            kept = (look for one in both(self, name) for look in self.kept(one))
+            wanted = [self.wanted(look) for look in kept if self.hash_of(look)]
             absent = self.pictures[name].missing([each.key for each in wanted])
             found[name] = [wanted[place] for place in absent]
         return found
@@ -73,7 +79,8 @@ class Library:
         """Masks without an entry; each key once."""
         wanted = [
             self.mask(one, look)
-            for one in self.sets.values()
+            for name in self.sets
+            for one in both(self, name)
             for look in self.kept_masks(one)
             if self.hash_of(look)
         ]
@@ -116,6 +123,13 @@ class Library:
         """What a mask's entry is made from, and its key."""
         assert one.spec.mask is not None
         return mask_cache.wanted(look, one.spec.mask, self.hash_of(look) or "00" * 16, self.cell)
+
+
+def both(library: Library, name: str) -> Iterator[PictureSet]:
+    """A set's pictures to train on, and those to measure."""
+    yield library.sets[name]
+    if name in library.held:
+        yield library.held[name]
 
 
 def _versions(one: PictureSet, epochs: int) -> Iterable[tuple[int, int]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from scumble.data import sieve
+from scumble.data import held_out, sieve
 from scumble.data.captions.reading import alternatives, kind
 from scumble.data.collection import Collection, collected
 from scumble.data.companions import (
@@ -104,7 +104,10 @@ def _scanned(spec: DatasetSpec, base: Path, cache: Path | None, seed: int) -> Sc
         examples=examples,
         funnel=funnel,
         bad=tuple(out),
-        notes=tuple(_notes(spec, _Seen(targets, beside, twins, made, out))),
+        notes=(
+            *_notes(spec, _Seen(targets, beside, twins, made, out)),
+            *_notes_on_held_out(spec, examples, seed),
+        ),
         pairings=beside.all(),
         ledgers={spec.id: targets.ledger} | {one.place: one.ledger for one in beside.all()},
     )
@@ -243,6 +246,12 @@ def _namesakes(ids: Sequence[str]) -> list[str]:
     if len(counts) == len(ids):
         return []
     return [id for id in ids if counts[id.rpartition(".")[0]] > 1]
+
+
+def _notes_on_held_out(spec: DatasetSpec, examples: Sequence[Example], seed: int) -> Iterator[str]:
+    held = held_out.drawn(spec, [one.id for one in examples], seed)
+    if held:
+        yield noted(sorted(held), "is held out: measured, not trained on")
 
 
 def _notes_on_mute_references(spec: DatasetSpec, examples: Sequence[Example]) -> Iterator[str]:

@@ -36,7 +36,15 @@ class Shown:
 
 def batches(library: Library, unit: Unit, step: int) -> list[Batch]:
     """A unit's examples at a step: one batch for each number and size of references."""
-    one = library.sets[unit.dataset]
+    return _batches(library, library.sets[unit.dataset], unit, step)
+
+
+def measured(library: Library, unit: Unit) -> list[Batch]:
+    """The same of pictures that are held out."""
+    return _batches(library, library.held[unit.dataset], unit, 1)
+
+
+def _batches(library: Library, one: PictureSet, unit: Unit, step: int) -> list[Batch]:
     groups: dict[tuple[object, ...], list[Shown]] = {}
     for slot, row in enumerate(unit.rows):
         shown = _shown(library, one, slot, row, step)

@@ -88,6 +88,8 @@ def recipes(
         "code version": str(cache.VERSION),
     }
     spoken = {name: digest for one in hashes[1:] for name, digest in (one or {}).items()}
+    if model.masked:  # nothing is said of padding that is seen: older caches stay what they are
+        spoken["padding"] = "hidden"
     return Recipes(
         {**shared, "kept as": kept.picture_dtype, **(hashes[0] or {})},
         {
@@ -113,14 +115,16 @@ def _files(model: weights.Model, name: str, *, read: bool) -> dict[str, str] | N
         words = (source.tokenizer / file for file in WORDS)
         files[f"{name} tokenizer"] = tuple(file for file in words if file.is_file())
     found = fingerprints([file for group in files.values() for file in group], read=read)
-    if found is None:
+    marks = model.marks(name, read=read)
+    if found is None or marks is None:
         return None
     config = json.dumps(source.config, sort_keys=True).encode()
     hashes = {
         what: cache.hashed(*(found[str(file)].encode() for file in group)).hex()
         for what, group in files.items()
     }
-    return {f"{name} config": cache.hashed(config).hex(), **hashes}
+    merged = {f"{name} merged": ", ".join(marks)} if marks else {}
+    return {f"{name} config": cache.hashed(config).hex(), **hashes, **merged}
 
 
 def picture_bytes(model: weights.Model, kept: CacheSpec, size: tuple[int, int]) -> int:
@@ -135,7 +139,8 @@ def text_bytes(model: weights.Model, place: Place, tokens: int, kept: CacheSpec)
     """What the entry of a text takes of the disk."""
     fields = model.family.text_fields.items()
     shapes = {name: shape(model.configs, tokens) for name, shape in fields}
-    return packing.entry_bytes(shapes, packing.precision(kept.text_dtype, place.dtype))
+    total = packing.entry_bytes(shapes, packing.precision(kept.text_dtype, place.dtype))
+    return total + packing.SHAPE_BYTES + tokens if model.masked else total
 
 
 def part_of(key: bytes, part: tuple[int, int]) -> bool:

@@ -20,6 +20,9 @@ from scumble.objective.process import Latents, Process, Times
 Entry = dict[str, Tensor]
 """One cached value: no batch axis, no batch padding."""
 
+TEXT_MASK = "text_mask"
+"""Field of a text's entry where padding is hidden: 1 for words, 0 for padding, [tokens], uint8."""
+
 Pixels = Float[Tensor, "batch 3 rows columns"]
 """From -1 (black) to 1 (white)."""
 
@@ -39,6 +42,8 @@ class Prompt:
 
     text: str
     tokens: int
+    masked: bool = False
+    """Whether its padding is hidden from what reads it and from the network."""
 
 
 @dataclass(frozen=True, kw_only=True)

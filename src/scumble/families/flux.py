@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from scumble.families.encoders import clip, t5, vae
 from scumble.families.family import (
+    TEXT_MASK,
     Config,
     Entry,
     Family,
@@ -31,7 +32,7 @@ from scumble.families.family import (
 )
 from scumble.families.flux_files import GUIDED, NEEDS, PARTS, UNGUIDED
 from scumble.families.flux_keys import KEYS
-from scumble.families.flux_network import FluxConfig, FluxTransformer, Grid, joined
+from scumble.families.flux_network import FluxConfig, FluxTransformer, Grid, hidden, joined
 from scumble.hardware.blocks import Net
 from scumble.objective.process import Latents, RectifiedFlow, Times
 
@@ -57,6 +58,8 @@ FEED_FORWARD = (
     "proj_mlp",
     "single_transformer_blocks.*.proj_out",
 )
+
+MODULATION = ("norm1.linear", "norm1_context.linear", "single_transformer_blocks.*.norm.linear")
 
 
 def pack(latents: Latents) -> Float[Tensor, "batch tokens features"]:
@@ -88,22 +91,27 @@ def skeleton(part: str, config: Config) -> nn.Module:
 
 
 def words(tools: Tools, prompt: Prompt) -> Entry:
-    """Token numbers for both encoders."""
-    return {
+    """Token numbers for both encoders; CLIP's padding is never hidden."""
+    numbers = {
         clip.IDS: clip.words(tools["clip"], prompt.text),
         t5.IDS: t5.words(tools["t5"], prompt.text, prompt.tokens),
     }
+    if prompt.masked:
+        numbers[t5.MASK] = t5.mask(tools["t5"], prompt.text, prompt.tokens)
+    return numbers
 
 
 def read(modules: Modules, entries: Sequence[Entry]) -> list[Entry]:
-    """T5's tokens and CLIP's summary."""
+    """T5's tokens and CLIP's summary, and the mask of words that came with one."""
     ids = stacked(entries)
-    summary = clip.read(modules["clip"], ids[clip.IDS])
-    text = t5.read(modules["t5"], ids[t5.IDS])
-    return [
-        {"text": tokens, "summary": pooled}
-        for tokens, pooled in zip(text.unbind(), summary.unbind(), strict=True)
-    ]
+    mask = ids.get(t5.MASK)
+    told = {
+        "text": t5.read(modules["t5"], ids[t5.IDS], mask),
+        "summary": clip.read(modules["clip"], ids[clip.IDS]),
+    }
+    if mask is not None:
+        told[TEXT_MASK] = mask
+    return [{name: one[row] for name, one in told.items()} for row in range(len(entries))]
 
 
 def see(modules: Modules, pixels: Pixels) -> list[Entry]:
@@ -124,7 +132,7 @@ def tell(told: Told, scene: Scene, knobs: Knobs) -> Told:
 
 
 def predict(net: Net, noisy: Latents, times: Times, told: Told) -> Latents:
-    """Velocity at each example's time."""
+    """Velocity at each example's time; padding goes unseen where the text tells which it is."""
     module, values = net.module, told.values
     assert isinstance(module, FluxTransformer)
     height, width = noisy.shape[-2:]
@@ -134,6 +142,8 @@ def predict(net: Net, noisy: Latents, times: Times, told: Told) -> Latents:
     time = module.time_text_embed(times, values["guidance"], values["summary"])
     grids = [Grid(height // PATCH, width // PATCH), *beside(told.references)]
     stream = module.opened(tokens, values["text"], time, grids)
+    if TEXT_MASK in values:
+        stream = hidden(stream, values[TEXT_MASK])
     for index, block in module.blocks():
         if index == module.config.num_layers:
             stream = joined(stream)
@@ -190,7 +200,12 @@ FLUX_DEV = Family(
     guidance_embedded=True,
     preview_steps=28,
     preview_guidance=3.5,
-    targets={"attention": ATTENTION, "blocks": ATTENTION + FEED_FORWARD, "all": ("*",)},
+    targets={
+        "attention": ATTENTION,
+        "blocks": ATTENTION + FEED_FORWARD,
+        "sd-scripts": ATTENTION + FEED_FORWARD + MODULATION,
+        "all": ("*",),
+    },
     keys=KEYS,
     skeleton=skeleton,
     words=words,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -174,6 +174,13 @@ class FeedForward(nn.Module):
         return self.net[2](self.net[0](x))
 
 
+class HeadNorm(nn.RMSNorm):
+    """With its scale in the type of x, as layers have it under autocast, which passes norms by."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class Attention(nn.Module):
     """Queries, keys and values of the picture's tokens; with `text`, of the text's as well."""
 
@@ -181,13 +188,13 @@ class Attention(nn.Module):
         super().__init__()
         width, head = config.width, config.attention_head_dim
         self.heads = config.num_attention_heads
-        self.norm_q = nn.RMSNorm(head, eps=EPSILON)
-        self.norm_k = nn.RMSNorm(head, eps=EPSILON)
+        self.norm_q = HeadNorm(head, eps=EPSILON)
+        self.norm_k = HeadNorm(head, eps=EPSILON)
         self.to_q, self.to_k, self.to_v = (nn.Linear(width, width) for _ in range(3))
         if text:
             self.to_out = nn.ModuleList([nn.Linear(width, width)])
-            self.norm_added_q = nn.RMSNorm(head, eps=EPSILON)
-            self.norm_added_k = nn.RMSNorm(head, eps=EPSILON)
+            self.norm_added_q = HeadNorm(head, eps=EPSILON)
+            self.norm_added_k = HeadNorm(head, eps=EPSILON)
             self.add_q_proj, self.add_k_proj, self.add_v_proj = (
                 nn.Linear(width, width) for _ in range(3)
             )
@@ -209,10 +216,16 @@ class Attention(nn.Module):
         return query, key, self.split(self.add_v_proj(x))
 
 
-def attended(query: Tensor, key: Tensor, value: Tensor, where: tuple[Tensor, Tensor]) -> Tokens:
-    """Attention over all tokens, heads joined again."""
+def attended(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    where: tuple[Tensor, Tensor],
+    seen: Bool[Tensor, "b 1 1 n"] | None,
+) -> Tokens:
+    """Attention over the tokens that may be seen, None: all of them; heads joined again."""
     query, key = turned(query, where).to(value.dtype), turned(key, where).to(value.dtype)
-    answer = functional.scaled_dot_product_attention(query, key, value)
+    answer = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
     return answer.transpose(1, 2).flatten(2)
 
 
@@ -235,7 +248,7 @@ class DoubleBlock(nn.Module):
         of_image = self.attn.of_image(modulated(image, scale, shift))
         of_text = self.attn.of_text(modulated(text, text_scale, text_shift))
         query, key, value = (torch.cat(pair, dim=2) for pair in zip(of_text, of_image, strict=True))
-        answer = attended(query, key, value, stream.places)
+        answer = attended(query, key, value, stream.places, stream.seen)
         to_text, to_image = answer.split([text.shape[1], image.shape[1]], dim=1)
         image = image + gate[:, None] * self.attn.to_out[0](to_image)
         text = text + text_gate[:, None] * self.attn.to_add_out(to_text)
@@ -261,7 +274,7 @@ class SingleBlock(nn.Module):
     def forward(self, stream: Stream) -> Stream:
         shift, scale, gate = self.norm(stream.time)
         x = modulated(stream.image, scale, shift)
-        seen = attended(*self.attn.of_image(x), stream.places)
+        seen = attended(*self.attn.of_image(x), stream.places, stream.seen)
         thought = functional.gelu(self.proj_mlp(x), approximate="tanh")
         change = self.proj_out(torch.cat([seen, thought], dim=-1))
         return replace(stream, image=stream.image + gate[:, None] * change)
@@ -303,6 +316,16 @@ class FluxTransformer(nn.Module):
         """The answer for the picture's tokens after the last block."""
         scale, shift = self.norm_out(time)
         return self.proj_out(modulated(tokens, scale, shift))
+
+
+def hidden(stream: Stream, words: UInt8[Tensor, "b m"]) -> Stream:
+    """The stream before the first block, with text that is 0 there unseen by every token.
+
+    Pictures are seen always; what padding holds has no effect on them then.
+    """
+    pictures = words.new_ones(len(words), stream.image.shape[1])
+    seen = torch.cat([words, pictures], dim=1).bool()
+    return replace(stream, seen=seen[:, None, None])
 
 
 def joined(stream: Stream) -> Stream:

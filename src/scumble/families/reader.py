@@ -110,11 +110,12 @@ class Reader:
 
     def _read(self, texts: Sequence[str]) -> list[Entry]:
         family, device = self._model.family, self._device
-        words = [family.words(self._tools, Prompt(text, self._tokens)) for text in texts]
+        prompts = [Prompt(text, self._tokens, masked=self._model.masked) for text in texts]
+        words = [family.words(self._tools, prompt) for prompt in prompts]
         moved = [{name: one.to(device) for name, one in entry.items()} for entry in words]
         with torch.no_grad():
             read = family.read(self._modules, moved)
-        in_place = [{n: one.to(self._place.dtype) for n, one in entry.items()} for entry in read]
+        in_place = [packing.unpacked(entry, self._place.dtype) for entry in read]
         kept = [packing.packed(entry, self._precision) for entry in in_place]
         return [{name: one.cpu() for name, one in entry.items()} for entry in kept]
 

@@ -17,6 +17,7 @@ from scumble.families.family import Config, Family, Part
 from scumble.families.readings import readings
 from scumble.families.recognising import PICKLES, SAFE, by_names
 from scumble.families.tensor_files import header
+from scumble.families.written import config_of as carried
 
 T = TypeVar("T")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
@@ -108,7 +109,9 @@ def in_file(sought: Sought, file: Path, told: str | None = None) -> Source:
         raise stranger(sought, file)
     try:
         tensors = readings(part, files, prefix)
-        sizes = part.loose.sizes({name: one.shape for name, one in tensors.items()})
+        sizes = carried(file) or part.loose.sizes(
+            {name: one.shape for name, one in tensors.items()}
+        )
     except KeyError as error:
         problem = f"it holds no {error.args[0]}, which {part.loose.called} has"
         raise FileError(file, problem, "fetch it again") from None

@@ -6,6 +6,8 @@ the whole, pieces of fused layers read by themselves. Safetensors only; see `ten
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scumble.adapters.worn import Merged
 from scumble.errors import FileError
 from scumble.families import finding
 from scumble.families.family import Config, Family
 from scumble.families.finding import Search, located
+from scumble.families.fingerprints import fingerprints
 from scumble.families.readings import Reading, canonical, readings
 from scumble.families.recognising import by_names
 from scumble.families.sources import Source
@@ -35,6 +39,11 @@ class Model:
 
     family: Family
     parts: Mapping[str, Source]
+    merged: tuple[Merged, ...] = ()
+    """What is added to the weights whenever they are loaded, in this order."""
+
+    masked: bool = False
+    """Whether padding is hidden from text encoders and network, as the job's `text_mask` says."""
 
     @cached_property
     def configs(self) -> Mapping[str, Config]:
@@ -44,6 +53,20 @@ class Model:
     def files(self, part: str) -> tuple[Path, ...]:
         """The weights files of a part; none while they are still on the hub."""
         return self.parts[part].files
+
+    def tokens(self, wanted: int | None) -> int:
+        """Length of a text: as wanted, else as published, or shorter where the tokenizer of the
+        part that reads it says that it knows no longer ones."""
+        parts = self.family.parts
+        measured = (self.parts[name] for name in self.parts if parts[name].text_is_measured)
+        longest = [_longest(source.tokenizer) for source in measured if source.tokenizer]
+        return wanted or min([self.family.text_tokens, *longest])
+
+    def marks(self, part: str, *, read: bool) -> list[str] | None:
+        """What stands for that which is added to a part; None while it would have to be read."""
+        mine = [one for one in self.merged if one.changes.get(part)]
+        found = fingerprints([one.file for one in mine], read=read)
+        return None if found is None else [f"{found[str(o.file)]} x {o.strength}" for o in mine]
 
     @property
     def absent(self) -> int:
@@ -66,7 +89,17 @@ def opened(
     missing, and parts that do not go together.
     """
     names = tuple(name for name in family.parts if parts is None or name in parts)
-    return Model(family, finding.found(Search(family, wanted, base, fetch, names)))
+    parts_found = finding.found(Search(family, wanted, base, fetch, names))
+    return Model(family, parts_found, masked=wanted.text_mask)
+
+
+def _longest(tokenizer: Path) -> int:
+    """Tokens of the longest text that a tokenizer's folder speaks of."""
+    try:
+        said = json.loads((tokenizer / "tokenizer_config.json").read_bytes())["model_max_length"]
+    except (OSError, ValueError, KeyError):
+        return sys.maxsize
+    return int(said)
 
 
 def skeleton(model: Model, part: str) -> nn.Module:
@@ -96,7 +129,10 @@ def loaded(model: Model, part: str, *, dtype: torch.dtype, device: torch.device)
         for spelt, shape in wanted[name].items():
             found[spelt] = tensor.reshape(shape)
     module.load_state_dict(found, assign=True)
-    return module.to(device).requires_grad_(False).eval()
+    module.to(device).requires_grad_(False).eval()
+    for one in model.merged:
+        one.into(module, part, model.family.parts[part].aliases)
+    return module
 
 
 def _tensors(

@@ -29,6 +29,10 @@ class Stream:
     places: tuple[Tensor, Tensor]
     """Cosine and sine of every token's position, text first: [tokens, head features] each."""
 
+    seen: Tensor | None = None
+    """True for each token that attention may look at, text first: [batch, 1, 1, tokens]. None:
+    all of them."""
+
 
 Run = Callable[[int, nn.Module, Stream], Stream]
 

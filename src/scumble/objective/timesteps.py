@@ -1,12 +1,19 @@
-"""Which noise level each training example sees, from 0 (clean) to 1 (pure noise)."""
+"""Which noise level each training example sees, from 0 (clean) to 1 (pure noise).
+
+Times are float32 throughout, the one that the network is told included. sd-scripts rounds that
+one to the mixed-precision dtype (in bfloat16 to steps of up to 4 in 1,000), so that the network
+is told another noise level than it sees; that is not repeated here.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scumble.spec.objective import SigmoidTimes, TimesSpec, UniformTimes
+from scumble.spec.objective import SigmoidTimes, TableTimes, TimesSpec, UniformTimes
 
 
 def uniform(count: int, *, generator: torch.Generator) -> Float[Tensor, " count"]:
@@ -25,6 +32,35 @@ def sigmoid(
     return torch.sigmoid(mean + spread * torch.randn(count, generator=generator))
 
 
+def table(steps: int) -> Float[Tensor, " steps"]:
+    """The evenly spaced noise levels of a flow scheduler before its shift: 1 down to 1 / steps."""
+    return torch.arange(steps, 0, -1) / steps
+
+
+def shares(law: TableTimes, count: int, *, generator: torch.Generator) -> Float[Tensor, " count"]:
+    """How far down the table, from 0 (pure noise) to 1.
+
+    `mode` is equation 20 of Esser et al. 2024, 1 - u - s (cos^2(pi u / 2) - 1 + u), which leaves
+    the unit interval unless -1 <= s <= 2 / (pi - 2).
+    """
+    match law.density:
+        case "uniform":
+            return uniform(count, generator=generator)
+        case "logit_normal":
+            return sigmoid(count, mean=law.mean, spread=law.spread, generator=generator)
+        case "mode":
+            even = uniform(count, generator=generator)
+            return 1 - even - law.scale * (torch.cos(math.pi * even / 2) ** 2 - 1 + even)
+
+
+def from_table(
+    law: TableTimes, count: int, *, generator: torch.Generator
+) -> Float[Tensor, " count"]:
+    """Entries of a table. A share of exactly 1, which sd-scripts fails at, is its last entry."""
+    places = (law.steps * shares(law, count, generator=generator)).long()
+    return table(law.steps)[places.clamp(0, law.steps - 1)]
+
+
 def shifted(
     times: Float[Tensor, " count"], shift: Float[Tensor, " count"] | float
 ) -> Float[Tensor, " count"]:
@@ -39,3 +75,5 @@ def drawn(law: TimesSpec, count: int, *, generator: torch.Generator) -> Float[Te
             return uniform(count, generator=generator)
         case SigmoidTimes():
             return sigmoid(count, mean=law.mean, spread=law.spread, generator=generator)
+        case TableTimes():
+            return from_table(law, count, generator=generator)

@@ -98,6 +98,27 @@ def rate_chart(rates: Sequence[Point]) -> str:
     return _svg(frame, "", curve, "", name="rate", rows=2)
 
 
+def band_chart(course: Sequence[tuple[int, float, float, float]], *, name: str) -> str:
+    """A line through few points, and the band that it may lie in: step, value, low and high of
+    each, by step. Empty without a number."""
+    points = [row for row in course if all(map(math.isfinite, row))]
+    if not points:
+        return ""
+    low, high = min(row[2] for row in points), max(row[3] for row in points)
+    room = 0.08 * (high - low) or abs(high) * 0.1 or 1.0
+    first, last = points[0][0], points[-1][0]
+    frame = Frame(first=first, last=last, low=low - room, high=high + room, height=200)
+    line = [(step, value) for step, value, _, _ in points]
+    lows = [(step, value) for step, _, value, _ in points]
+    highs = [(step, value) for step, _, _, value in points]
+    dots = "".join(f"M{_place(frame, point)}h0" for point in line)
+    curves = f'<path class="curve rate" d="{_path(frame, line)}"/><path class="dots" d="{dots}"/>'
+    if len(points) > 1:
+        round_it = "L".join(_place(frame, point) for point in (*highs, *lows[::-1]))
+        curves = f'<path class="band" d="M{round_it}Z"/>{curves}'
+    return _svg(frame, "", curves, "", name=name, rows=4)
+
+
 def _running(values: Sequence[float], keep: float) -> list[float]:
     total = weight = 0.0
     means = []

@@ -3,7 +3,7 @@
 from collections import deque
 from statistics import fmean, median_low
 
-from scumble.events import Event, Previewed, Saved, Started, StepDone
+from scumble.events import Event, Measured, Previewed, Saved, Started, StepDone
 
 WARM_UP_STEPS = 3
 """First steps of a session (compilation, first allocations) that say nothing about the rest."""
@@ -16,7 +16,7 @@ OUTLIER = 4.0
 
 
 class Eta:
-    """Hears events and estimates the seconds left: steps, and the previews and saves to come."""
+    """Hears events and estimates the seconds left: steps, and what else is to come between them."""
 
     def __init__(self) -> None:
         self._plan: Started | None = None
@@ -25,6 +25,8 @@ class Eta:
         self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
         self._previews: list[float] = []
         self._saves: list[float] = []
+        self._measures: list[float] = []
+        self._measured = -1
         self._previewed = -1
         self._saved = -1
 
@@ -41,6 +43,9 @@ class Eta:
             case Previewed():
                 self._previewed = event.step
                 self._previews.append(event.seconds)
+            case Measured():
+                self._measured = event.step
+                self._measures.append(event.seconds)
             case Saved():
                 self._saved = event.step
                 self._saves.append(event.seconds)
@@ -68,10 +73,14 @@ class Eta:
         previews = 0
         if self._plan.preview_every:
             previews = due(self._plan.preview_every, max(before, self._previewed), steps)
+        measures = 0
+        if self._plan.measure_every is not None:
+            measures = due(self._plan.measure_every, max(before, self._measured), steps)
         return (
             max(0, steps - self._step) * pace
             + saves * (median_low(self._saves) if self._saves else 0.0)
             + previews * (median_low(self._previews) if self._previews else 0.0)
+            + measures * (median_low(self._measures) if self._measures else 0.0)
         )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scumble.observers import journal
+from scumble.events import Measured
+from scumble.observers import journal, measurements
 
 BEFORE = ("Scanned", "Fetched", "Encoded", "Resumed")
 """Events of a session that is not yet training."""
@@ -30,6 +31,11 @@ class History:
     def plan(self) -> dict[str, Any]:
         """What the newest `Started` said; empty when no step was ever planned."""
         return next(reversed(self.of("Started")), {})
+
+    def measured(self) -> list[Measured]:
+        """The measurements of the held-out loss that can be compared with the newest, by step."""
+        found = measurements.taken(self.records)
+        return [one for one in found if one.conditions == found[-1].conditions]
 
     def values(self, field: str) -> list[tuple[int, float]]:
         """One number of every step, by step."""

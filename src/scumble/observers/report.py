@@ -17,12 +17,13 @@ from scumble.events import (
     Failed,
     Finished,
     Interrupted,
+    Measured,
     Previewed,
     Proven,
     Saved,
     Stopped,
 )
-from scumble.observers import charts, sentences
+from scumble.observers import charts, held_out, sentences
 from scumble.observers.history import History, history
 from scumble.observers.pictures import Preview, previews, thumbnail
 from scumble.observers.proof import proof
@@ -63,7 +64,7 @@ class Report:
                 write(self._folder, state="interrupted")
             case Failed():
                 write(self._folder, state="failed")
-            case Previewed() | Saved() | Exported() | Proven():
+            case Previewed() | Measured() | Saved() | Exported() | Proven():
                 write(self._folder)
             case _:
                 pass
@@ -85,6 +86,7 @@ def page(folder: Path, *, state: str | None = None) -> str:
         _failure(past) if state == "failed" else "",
         _warnings(past),
         _learning(past),
+        _held_out(past),
         _pictures(folder),
         _deliverable(folder, past),
         _proof(folder, past),
@@ -133,6 +135,8 @@ def _facts(past: History) -> list[tuple[str, str]]:
         ("Device", str(plan["device"])),
         ("Precision", str(plan["precision"])),
     ]
+    if measured := past.measured():
+        facts.append(("Held-out loss", held_out.brief(measured[-1])))
     if plan["steps_per_epoch"]:
         facts.insert(4, ("Epochs", f"{done / float(plan['steps_per_epoch']):.1f}"))
     return facts
@@ -161,6 +165,11 @@ def _learning(past: History) -> str:
         f"</figure><figure>{charts.rate_chart(past.values('learning_rate'))}"
         "<figcaption>Learning rate over the same steps.</figcaption></figure>",
     )
+
+
+def _held_out(past: History) -> str:
+    body = held_out.body(past.measured())
+    return _section("Held-out loss", body) if body else ""
 
 
 def _pictures(folder: Path) -> str:

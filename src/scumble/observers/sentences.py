@@ -1,6 +1,7 @@
 """Events in plain English, one line each."""
 
 from scumble.events import (
+    Compared,
     Encoded,
     Event,
     Exported,
@@ -8,6 +9,7 @@ from scumble.events import (
     Fetched,
     Finished,
     Interrupted,
+    Measured,
     Previewed,
     Proven,
     Proving,
@@ -128,8 +130,39 @@ def _of_training(event: Event) -> str:
                 f"Step {event.step:,}: loss {event.loss:.4f}, rate {event.learning_rate:.1e},"
                 f" {duration(event.seconds)}."
             )
+        case Measured():
+            return f"{held_out(event)}, in {duration(event.seconds)}."
         case _:
             return ""
+
+
+def held_out(event: Measured) -> str:
+    """What became of the held-out loss; the interval is that of the change, as far as there is
+    one: it is much narrower than that of the loss itself."""
+    pictures = _plural(len(event.examples), "held-out picture")
+    if event.first is None:
+        sure = "" if event.low is None else f" (95 %: {event.low:.4f} to {event.high:.4f})"
+        return f"Held-out loss {event.mean:.4f}{sure} at step {event.step:,}, on {pictures}"
+    said = (
+        f"Held-out loss {event.first.mean:.4f} -> {event.mean:.4f} at step {event.step:,},"
+        f" {changed(event.first)} since step {event.first.step:,}"
+    )
+    if event.lowest is None or event.lowest.change <= 0 or event.lowest.step == event.first.step:
+        return said
+    return f"{said}; lowest {event.lowest.mean:.4f} at step {event.lowest.step:,}"
+
+
+def changed(since: Compared) -> str:
+    """As `-15.8 % (95 %: -17.1 to -14.5 %)`."""
+    if since.low is None or since.high is None:
+        return _percent(since.change)
+    chance = ", which may be chance" if since.low <= 0 <= since.high else ""
+    span = f"{_percent(since.low)[:-2]} to {_percent(since.high)}"
+    return f"{_percent(since.change)} (95 %: {span}{chance})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:+.1f} %"
 
 
 def _of_files(event: Event) -> str:

@@ -59,6 +59,7 @@ figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
 .chart .dots { stroke: var(--curve); stroke-width: 4px; opacity: var(--faint); }
 .chart .curve { stroke: var(--curve); stroke-width: 2.25px; }
 .chart .curve.rate { stroke: var(--rate); stroke-width: 1.75px; }
+.chart .band { fill: var(--rate); opacity: .22; }
 .chart .end { fill: var(--curve); stroke: var(--paper); stroke-width: 2px; }
 .chart text {
   fill: var(--soft); font: 12px var(--sans); font-variant-numeric: tabular-nums;

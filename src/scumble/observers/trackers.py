@@ -14,7 +14,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ from scumble.events import (
     Failed,
     Fetched,
     Finished,
+    Measured,
     Previewed,
     Saved,
     Scanned,
@@ -36,6 +37,7 @@ from scumble.events import (
     Stopped,
 )
 from scumble.observers.outbox import Line, Outbox
+from scumble.observers.scalars import Scalars
 from scumble.observers.sentences import sentence
 from scumble.observers.services import TOLD, Hello
 from scumble.spec.job import JobSpec
@@ -98,7 +100,7 @@ def _in_netrc(file: Path, host: str) -> bool:
 
 def opened(job: JobSpec, folder: Path, text: str) -> list[Tracker]:
     """A tracker for each service that the job names; `text` is the resolved job."""
-    spec, found = job.tracking, []
+    spec, found, foreign = job.tracking, [], job.origin is not None
     for service in spec.trackers:
         hello = Hello(
             folder=str(folder.resolve()),
@@ -112,7 +114,8 @@ def opened(job: JobSpec, folder: Path, text: str) -> list[Tracker]:
             patience=PATIENCE,
         )
         command = (sys.executable, "-P", "-m", "scumble.observers.services", service)
-        found.append(Tracker(service, hello, command, every=spec.every))
+        besides = Scalars(job) if foreign else _nothing
+        found.append(Tracker(service, hello, command, every=spec.every, besides=besides))
     return found
 
 
@@ -142,13 +145,25 @@ def _id(folder: Path) -> str:
     return known
 
 
+def _nothing(event: Event) -> dict[str, float]:
+    return {}
+
+
 class Tracker:
     """Tells one service of a run's events. `news` says what went wrong; `close` at the end."""
 
     def __init__(
-        self, service: str, hello: Hello, command: Sequence[str], *, every: int = 1
+        self,
+        service: str,
+        hello: Hello,
+        command: Sequence[str],
+        *,
+        every: int = 1,
+        besides: Callable[[Event], dict[str, float]] = _nothing,
     ) -> None:
+        """`besides`: what else is drawn of an event, such as curves by another tool's names."""
         self._service, self._hello, self._every = service, hello, every
+        self._besides = besides
         self._command = command
         self._outbox: Outbox | None = None
         self._step = 0
@@ -160,6 +175,7 @@ class Tracker:
         """Pass an event on; never waits. The first starts the service, and may raise."""
         if self._outbox is None:
             self._outbox = Outbox(self._command, _environment())
+        besides = self._besides(event)
         match event:
             case Started():
                 self._begin(event)
@@ -168,9 +184,12 @@ class Tracker:
             case StepDone():
                 self._step = event.step
                 if event.step % self._every == 0:
-                    self._put({"step": event.step, "values": self._values(event)}, spare=True)
+                    values = self._values(event) | besides
+                    self._put({"step": event.step, "values": values}, spare=True)
             case Previewed():
                 self._put({"step": event.step, "pictures": _pictures(event)})
+            case Measured():
+                self._put({"step": event.step, "values": _held_out(event) | besides})
             case _:
                 self._message(event)
 
@@ -253,6 +272,13 @@ class Tracker:
             "train/seconds_per_step": event.seconds,
             "train/examples_per_second": self._examples_per_step / max(event.seconds, 1e-9),
         }
+
+
+def _held_out(event: Measured) -> dict[str, float]:
+    """The mean, that of each noise level, and of each set where there are several."""
+    levels = {f"held_out/loss at {time:g}": band.mean for time, band in event.by_time}
+    sets = {f"held_out/loss of {name}": band.mean for name, band in event.sets.items()}
+    return {"held_out/loss": event.mean, **levels, **(sets if len(sets) > 1 else {})}
 
 
 def _pictures(event: Previewed) -> dict[str, str]:

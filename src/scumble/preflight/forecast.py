@@ -9,11 +9,19 @@ from dataclasses import dataclass
 import torch
 
 from scumble.adapters.layouts import LAYOUTS
+from scumble.data.held_out import measured
 from scumble.data.plans import Shelf
+from scumble.data.shelving import Shelves
 from scumble.hardware.device import Place
-from scumble.preflight import pace
+from scumble.preflight import measures, pace
 from scumble.preflight.plan import Plan
+from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.trainer import optimizers
+from scumble.validation import previews
+
+GB = 1e9
+HEAVY = 20
+"""GB that a card for home use has hardly left."""
 
 PNG_BYTES = 1.5  # per pixel of a preview, about
 USED = 0.4  # of a bare product's speed that a large model reaches, about
@@ -29,40 +37,61 @@ def run_bytes(plan: Plan) -> int:
     pictures = 0
     if job.validation.every:
         times = 1 + math.ceil(job.training.steps / job.validation.every)
-        pictures = times * len(job.validation.prompts) * job.validation.width
+        pixels = [one.width * one.height for one in previews.requests(job.validation, plan.family)]
+        pictures = times * sum(pixels)
     width = 4 if job.export.dtype == "float32" else 2
     exported = sum(_numbers(plan, layout) for layout in job.export.layouts)
-    weights = kept * (_weights(plan) + state_bytes(plan)) + exported * width
-    return int(weights + pictures * job.validation.height * PNG_BYTES)
+    weights = kept * (weights_bytes(plan) + state_bytes(plan)) + exported * width
+    return int(weights + pictures * PNG_BYTES)
 
 
-def _weights(plan: Plan) -> int:
-    """Of the adapter in a checkpoint."""
+def weights_bytes(plan: Plan) -> int:
+    """Of what is trained, in memory and in each checkpoint."""
     return plan.trained_parameters * optimizers.weights_dtype(plan.job.training.optimizer).itemsize
 
 
 def state_bytes(plan: Plan) -> float:
-    """What the optimizer keeps beside the adapter, in memory and in each checkpoint; about."""
-    rank, sides = plan.job.adapter.rank, [one.weight.shape for one in plan.layers.values()]
-    shapes = [shape for rows, columns in sides for shape in ((rank, columns), (rows, rank))]
-    return optimizers.kept_bytes(plan.job.training.optimizer, shapes)
+    """What the optimizer keeps beside what is trained, in memory and in each checkpoint; about."""
+    rows = [(one[0], math.prod(one[1:])) if one else (1, 1) for one in plan.trained.values()]
+    return optimizers.kept_bytes(plan.job.training.optimizer, rows)
+
+
+def memory(plan: Plan) -> str | None:
+    """What training a network's own weights holds on the device, in words; None for adapters."""
+    match plan.job.adapter:
+        case FullSpec():
+            weights, state = weights_bytes(plan), state_bytes(plan)
+            frozen = _numbers(plan, "diffusers") - plan.trained_parameters
+            still = frozen * plan.place.dtype.itemsize
+            each = [("weights", weights + still), ("gradients", weights), ("optimizer", state)]
+            told = ", ".join(f"{name} {size / GB:.2g}" for name, size in each)
+            total = (2 * weights + still + state) / GB
+            return f"about {total:.2g} GB ({told}), and what a step computes"
+        case LoraSpec():
+            return None
+
+
+def heavy(plan: Plan) -> list[str]:
+    """A word on the way out where training a network's own weights takes very much."""
+    held = 2 * weights_bytes(plan) + state_bytes(plan)
+    if plan.job.adapter.kind != "full" or held < HEAVY * GB:
+        return []
+    return [
+        f"Training all these weights holds {held / GB:.0f} GB on the device; an adapter"
+        " (`adapter.kind: lora`) learns with a fraction of it, and so do fewer layers"
+        " (`adapter.targets`)."
+    ]
 
 
 def _numbers(plan: Plan, layout: str) -> int:
     """Of a delivered file. Where the authors have one layer for several of ours, it is as wide as
-    these together, and zeros stand beside what was trained."""
-    if not LAYOUTS[layout].authors:
-        return plan.trained_parameters
-    keys, rank = plan.family.keys["denoiser"], plan.job.adapter.rank
-    total = 0
-    for name, layer in plan.layers.items():
-        if (found := keys.by_ours(name)) is None:
-            total += rank * sum(layer.weight.shape)
-            continue
-        (spot, place), (rows, columns) = found, layer.weight.shape
-        whole = rows // spot.row.shares[place] * sum(spot.row.shares)
-        total += rank * (columns + whole)
-    return total
+    these together, and zeros stand beside what was trained. A whole network is as it is."""
+    match plan.job.adapter:
+        case FullSpec():
+            return sum(one.numel() for one in plan.denoiser.state_dict().values())
+        case LoraSpec():
+            assert plan.shape
+            return plan.shape.numbers(plan.layers, authors=LAYOUTS[layout].authors)
 
 
 @dataclass(frozen=True)
@@ -76,22 +105,25 @@ class Expected:
 
 
 def expected(plan: Plan) -> Expected:
-    """Time of training and previews.
+    """Time of training, previews and measurements.
 
     Per token and frozen weight there are 2 operations forward and 2 backward, and 2 more when
-    blocks are computed again; a preview is forward only. How fast products are is measured here.
-    Where a step's time is known from earlier runs, previews are as much slower or faster.
+    blocks are computed again; previews and measurements are forward only. How fast products are is
+    measured here. Where a step's time is known from earlier runs, the others are as much slower or
+    faster.
     """
     job, tokens = plan.job, tokens_per_unit(plan)
     product = speed(plan.place) * USED
     passes = 3 if job.hardware.gradient_checkpointing else 2
     unit = _work(plan, tokens) / product * passes + _fixed(plan)
-    step, previews = unit * job.training.units_per_step, _preview_seconds(plan, product)
+    step, others = unit * job.training.units_per_step, _preview_seconds(plan, product)
+    measuring = measures.count(plan) * measures.forward_passes(plan)
+    others += measuring * _measured_seconds(plan, product)
     earlier = pace.remembered(pace.work(plan, tokens))
     if not earlier.good:
-        return Expected(job.training.steps * step + previews, None)
+        return Expected(job.training.steps * step + others, None)
     known = earlier.usual
-    return Expected(job.training.steps * known + previews * known / step, earlier.good[-1].date)
+    return Expected(job.training.steps * known + others * known / step, earlier.good[-1].date)
 
 
 def seconds(plan: Plan) -> float:
@@ -104,9 +136,22 @@ def _preview_seconds(plan: Plan, product: float) -> float:
     if not wanted.every:
         return 0.0
     times = 1 + math.ceil(plan.job.training.steps / wanted.every)
-    tokens = wanted.width * wanted.height / plan.family.pixels_per_step**2 + plan.tokens
-    forward = _work(plan, tokens) / product + _fixed(plan) / 3
-    return times * len(wanted.prompts) * (wanted.steps or plan.family.preview_steps) * forward
+    total = 0.0
+    for one in previews.requests(wanted, plan.family):
+        tokens = one.width * one.height / plan.family.pixels_per_step**2 + plan.tokens
+        total += one.steps * (_work(plan, tokens) / product + _fixed(plan) / 3)
+    return times * total
+
+
+def _measured_seconds(plan: Plan, product: float) -> float:
+    """Of one such forward pass, about."""
+    shelves = [shelf for one in measured(plan.parted) for shelf in Shelves(one)(0)]
+    tokens = sum(len(one.members) * (_of_example(plan, one) + plan.tokens) for one in shelves)
+    pictures = sum(len(one.members) for one in shelves)
+    if not pictures:
+        return 0.0
+    batch = sum(one.batch * len(one.members) for one in shelves) / pictures
+    return _work(plan, tokens / pictures) / product + _fixed(plan) / 3 / batch
 
 
 def _work(plan: Plan, tokens: float) -> float:

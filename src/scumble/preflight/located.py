@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from scumble.errors import FileError
 from scumble.families.places import here
+from scumble.spec.adapter import AdapterSpec, LoraSpec, StartSpec
 from scumble.spec.base import Spec
 from scumble.spec.dataset import DatasetSpec
 from scumble.spec.job import JobSpec
@@ -19,10 +20,20 @@ def located(job: JobSpec, base: Path) -> JobSpec:
     """The job with everything that it reads as absolute paths; hub ids stay as they are."""
     path, parts = job.model.path, job.model.parts
     placed = {part: _weights(where, base) for part, where in parts.items()}
-    told = {"path": path and _weights(path, base), "parts": placed}
+    merged = tuple(_placed(one, base, "file") for one in job.model.merged)
+    told = {"path": path and _weights(path, base), "parts": placed, "merged": merged}
     model = job.model.model_copy(update=told)
     data = tuple(_set(one, base) for one in job.data)
-    return job.model_copy(update={"model": model, "data": data})
+    adapter = _adapter(job.adapter, base)
+    return job.model_copy(update={"model": model, "adapter": adapter, "data": data})
+
+
+def _adapter(adapter: AdapterSpec, base: Path) -> AdapterSpec:
+    match adapter:
+        case LoraSpec(start=StartSpec() as start):
+            return adapter.model_copy(update={"start": _placed(start, base, "file")})
+        case _:
+            return adapter
 
 
 def _set(one: DatasetSpec, base: Path) -> DatasetSpec:

@@ -11,12 +11,14 @@ from scumble.data.captions import filters
 from scumble.data.captions.edits import idle
 from scumble.data.companions import mask_place, reference_place
 from scumble.data.expand import expanded
+from scumble.data.held_out import Parted, parted
 from scumble.data.looks import collections
 from scumble.data.order import Order
 from scumble.data.picture_set import PictureSet
 from scumble.data.scan import Scan, problems, scanned
 from scumble.data.shelving import Shelves
 from scumble.data.sizes import limits
+from scumble.data.telling import noted
 from scumble.errors import JobError, ScumbleError, gather
 from scumble.families.family import Family
 from scumble.spec.dataset import DatasetSpec
@@ -102,25 +104,35 @@ def scans(job: JobSpec, cache: Path | None) -> tuple[Scan, ...]:
     return tuple(looked_at)
 
 
-def sets(job: JobSpec, scans: Sequence[Scan], family: Family) -> tuple[PictureSet, ...]:
-    """Every set, cut to size."""
-    return tuple(
+def divided(job: JobSpec, scans: Sequence[Scan], family: Family) -> tuple[Parted, ...]:
+    """Every set, cut to size, its held-out pictures apart."""
+    whole = [
         PictureSet.of(spec, scan.examples, job.training, step=family.pixels_per_step)
         for spec, scan in zip(job.data, scans, strict=True)
-    )
+    ]
+    return parted(whole, job.validation.held_out, job.training.seed)
 
 
-def hashed(one: PictureSet, scan: Scan, *, read: bool) -> dict[str, dict[str, str | None]]:
+def sets(job: JobSpec, scans: Sequence[Scan], family: Family) -> tuple[PictureSet, ...]:
+    """What is trained on of every set; nothing of those that are only measured."""
+    return tuple(one.trained for one in divided(job, scans, family))
+
+
+def hashed(one: Parted, scan: Scan, *, read: bool) -> dict[str, dict[str, str | None]]:
     """The hash of every picture's bytes, by collection and id; unread ones None unless `read`."""
+    both = zip(collections(one.trained), collections(one.measured), strict=True)
     return {
-        place: hashing.hashed(scan.ledgers.get(place), images, read=read)
-        for place, images in collections(one)
+        place: hashing.hashed(scan.ledgers.get(place), [*images, *more], read=read)
+        for (place, images), (_, more) in both
     }
 
 
 def order(job: JobSpec, sets: Sequence[PictureSet]) -> Order:
     """Who comes when. JobError if at some time no set has anything to show."""
     training = job.training
+    if not any(one.examples and not one.spec.regularisation for one in sets):
+        problem = "every picture is held out, and none is left to train on"
+        raise JobError("data", problem, "lower `held_out` of a set, or add another one")
     made = Order(
         mixing.pools(_parts(sets)), seed=training.seed, units_per_step=training.units_per_step
     )
@@ -130,6 +142,15 @@ def order(job: JobSpec, sets: Sequence[PictureSet]) -> Order:
         remedy = "change `start_epoch`, `start_step`, `end_epoch` or `short` of a set"
         raise JobError("data", problem, remedy)
     return made
+
+
+def epochs(sets: Sequence[PictureSet], order: Order, steps: int) -> dict[str, int]:
+    """How many epochs of each set so many steps come to; none of those that are only measured."""
+    several = len(order.pools) > 1
+    seen = [one.spec.id for one in sets if one.examples]
+    return {one.spec.id: 0 for one in sets} | {
+        name: order.epochs(steps, number if several else 0) for number, name in enumerate(seen)
+    }
 
 
 def notes(job: JobSpec, sets: Sequence[PictureSet]) -> list[Note]:
@@ -142,6 +163,38 @@ def notes(job: JobSpec, sets: Sequence[PictureSet]) -> list[Note]:
     return [*mixing.notes(_parts(sets)), *said]
 
 
+def told(job: JobSpec, found: Sequence[Parted]) -> list[Note]:
+    """What there is to say of the mixture, and of pictures that are held out."""
+    apart = [(one.trained.spec.id, text) for one in found for text in _apart(one, job)]
+    return [*notes(job, [one.trained for one in found]), *apart]
+
+
+def _apart(one: Parted, job: JobSpec) -> Iterator[str]:
+    spec, wanted, chosen = one.trained.spec, job.validation.held_out, one.measured.examples
+    if spec.held_out > 0 and not one.held:
+        yield "has one picture, which is trained on: `held_out` takes none away"
+    elif one.held and wanted.every == 0:
+        yield "holds pictures out that are never measured (`validation.held_out.every: 0`)"
+    elif len(chosen) < len(one.held):
+        of = f"{len(chosen):,} of {len(one.held):,}"
+        yield f"has {of} held-out pictures measured (`validation.held_out.limit`)"
+    if one.elsewhere:
+        said = noted(one.elsewhere, "is held out by another set and not trained on here")
+        yield f"shares files with another set: {said}"
+    if spec.held_out == 1 and (vain := _vain(spec)):
+        yield f"is only measured: {', '.join(f'`{name}`' for name in vain)} changes nothing"
+
+
+def _vain(spec: DatasetSpec) -> list[str]:
+    """Settings of training that a set which is only measured has been given."""
+    names = (
+        "flip", "colour", "variants", "repeats", "probability", "start_epoch", "end_epoch",
+        "start_step", "short", "loss_weight",
+    )  # fmt: skip
+    fields = type(spec).model_fields
+    return [name for name in names if dict(spec)[name] != fields[name].default]
+
+
 def _parts(sets: Sequence[PictureSet]) -> list[mixing.Part]:
     return [
         mixing.Part(
@@ -151,4 +204,5 @@ def _parts(sets: Sequence[PictureSet]) -> list[mixing.Part]:
             steady=not one.framer.varies,
         )
         for one in sets
+        if one.examples
     ]

@@ -29,7 +29,9 @@ def work(plan: Plan, tokens: float) -> dict[str, Any]:
     """
     job, order = plan.job, plan.order
     shelves = [one for pool in range(len(order.pools)) for one in order.shelves(0, pool)]
+    masked = {"text_mask": True} if plan.model.masked else {}
     return {
+        **masked,
         "model": f"{plan.family.name} {plan.family.flavour} {_shape(plan)}",
         "adapter": job.adapter.model_dump(mode="json", exclude={"alpha"}),
         "trained": [len(plan.layers), plan.trained_parameters],

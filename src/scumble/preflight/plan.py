@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from typing import Any, TypeVar
 from torch import nn
 
 from scumble import families
-from scumble.adapters import attach
+from scumble.adapters import shapes
 from scumble.checkpoint import folder as run_folder
-from scumble.checkpoint import sound, store
+from scumble.checkpoint import merging, store
 from scumble.checkpoint.store import Checkpoint
 from scumble.data.cache import Store
 from scumble.data.example import Example
+from scumble.data.held_out import Parted, measured
 from scumble.data.library import Hashes, Library
 from scumble.data.order import Order
 from scumble.data.picture_set import PictureSet
@@ -27,9 +29,10 @@ from scumble.errors import DiskError, JobError, ScumbleError, gather
 from scumble.families import encoding, hub, weights
 from scumble.families.family import Family
 from scumble.families.fingerprints import fingerprints
+from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place, place_for
 from scumble.observers import trackers
-from scumble.preflight import mixture, texts
+from scumble.preflight import choosing, counting, mixture, texts
 from scumble.preflight.located import located
 from scumble.preflight.mixture import hashed
 from scumble.preflight.texts import Texts
@@ -59,10 +62,21 @@ class Plan:
     """Without weights."""
 
     layers: Mapping[str, nn.Linear]
-    """What the adapter goes to."""
+    """What the adapter goes to; none where the network's own weights are trained."""
+
+    shape: shapes.Shape | None
+    """What each of these layers gets."""
+
+    remarks: tuple[str, ...]
+    """What there is to say of them, in sentences."""
+
+    trained: Mapping[str, Shape]
+    """The shape of every tensor that is trained, by its name."""
 
     scans: tuple[Scan, ...]
-    sets: tuple[PictureSet, ...]
+    parted: tuple[Parted, ...]
+    """One for each scan: what is trained on, and what is held out."""
+
     order: Order
     notes: tuple[tuple[str, str], ...]
     """What there is to say of a set's part in the mixture: its id, the rest of a sentence."""
@@ -76,11 +90,15 @@ class Plan:
     changed: tuple[str, ...]
     """What differs from the start that wrote the checkpoint."""
 
+    @cached_property
+    def sets(self) -> tuple[PictureSet, ...]:
+        """What is trained on of every set; nothing of those that are only measured."""
+        return tuple(one.trained for one in self.parted)
+
     @property
     def trained_parameters(self) -> int:
-        """Numbers that the adapter adds."""
-        sides = (sum(layer.weight.shape) for layer in self.layers.values())
-        return self.job.adapter.rank * sum(sides)
+        """Numbers that are learnt."""
+        return sum(map(math.prod, self.trained.values()))
 
     @property
     def examples_per_epoch(self) -> int:
@@ -95,19 +113,20 @@ class Plan:
         units = sum(self.order.units_in_epoch(0, pool) for pool in pools)
         return units / self.job.training.units_per_step
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Length of a text."""
-        return self.job.model.text_tokens or self.family.text_tokens
+        return self.model.tokens(self.job.model.text_tokens)
 
     @cached_property
     def asked(self) -> Texts:
         """Every caption that the run will tell."""
-        return texts.wanted(self.sets, self.order, self.job.training.steps)
+        return texts.wanted(self.sets, self.order, self.job.training.steps, measured(self.parted))
 
     def texts(self) -> list[str]:
         """Every text that is kept, once each: captions and prompts of previews."""
-        prompts = self.job.validation.prompts if self.job.validation.every else ()
+        asked = self.job.validation.asked if self.job.validation.every else ()
+        prompts = [one.prompt for one in asked]
         captions = self.asked.texts if self.keeps_texts else ()
         return list(dict.fromkeys([*captions, *prompts]))
 
@@ -125,19 +144,11 @@ class Plan:
         """The shelves of the cache that the job works with."""
         return ["texts/text", "masks/mask", *(f"pictures/{one.spec.id}" for one in self.sets)]
 
-    def epochs(self) -> dict[str, int]:
-        """How many epochs of each set the run comes to."""
-        steps, several = self.job.training.steps, len(self.order.pools) > 1
-        return {
-            one.spec.id: self.order.epochs(steps, number if several else 0)
-            for number, one in enumerate(self.sets)
-        }
-
     def hashes(self, *, read: bool) -> Hashes:
         """The hash of every picture's bytes; those never read are None unless `read`."""
         return {
             place: known
-            for one, scan in zip(self.sets, self.scans, strict=True)
+            for one, scan in zip(self.parted, self.scans, strict=True)
             for place, known in hashed(one, scan, read=read).items()
         }
 
@@ -145,8 +156,9 @@ class Plan:
         """The examples and where their entries lie."""
         return Library(
             sets={one.spec.id: one for one in self.sets},
+            held={one.spec.id: one for one in measured(self.parted)},
             hashes=hashes,
-            epochs=self.epochs(),
+            epochs=mixture.epochs(self.sets, self.order, self.job.training.steps),
             picture_recipe=recipes.picture,
             text_recipe=recipes.text,
             cell=self.family.pixels_per_latent,
@@ -193,37 +205,39 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     assert told
     job, notes = told
     folder = Path(job.output_dir).expanduser() / job.name
-    cache = job.cache_folder
-    writable = attempt(lambda: _writable(folder) and _writable(cache))
+    writable = attempt(lambda: _writable(folder) and _writable(job.cache_folder))
     attempt(lambda: trackers.checked(job.tracking))
     place = attempt(lambda: place_for(job.hardware))
     attempt(lambda: optimizers.checked(job.training.optimizer))
     family = attempt(lambda: families.find(job.model.family, job.model.flavour))
     model = attempt(lambda: _model(family, job, base)) if family else None
-    network = attempt(lambda: _network(model, job)) if model else None
+    newest = attempt(lambda: store.newest(folder / CHECKPOINTS)) if writable else None
+    chosen = attempt(lambda: choosing.chosen(model, job, fresh=newest is None)) if model else None
+    if chosen and place:
+        attempt(lambda: choosing.movable(job, place, chosen.trained))
     if family:
-        all_of_it.found.extend(previews.check(job.validation, family))
-        all_of_it.found.extend(mixture.refused(job, family))
-    scans = attempt(lambda: mixture.scans(job, cache if writable else None))
+        all_of_it.found += [*previews.check(job.validation, family), *mixture.refused(job, family)]
+    scans = attempt(lambda: mixture.scans(job, job.cache_folder if writable else None))
     gather(TITLE, all_of_it.found)
-    assert model and network and scans and place
-    sets = mixture.sets(job, scans, model.family)
-    order = mixture.order(job, sets)
-    newest = store.newest(folder / CHECKPOINTS)
-    facts = _facts(job, model, sets, newest, read=weigh or newest is not None)
+    assert model and chosen and scans and place
+    job, parted, order = counting.mixed(job, scans, model.family)
+    facts = _facts(job, model, parted, newest, read=weigh or newest is not None)
     return Plan(
         job=job,
         folder=folder,
-        cache=cache,
+        cache=job.cache_folder,
         family=model.family,
         model=model,
         place=place,
-        denoiser=network[0],
-        layers=network[1],
+        denoiser=chosen.denoiser,
+        layers=chosen.layers,
+        shape=chosen.shape,
+        remarks=chosen.remarks,
+        trained=chosen.trained,
         scans=scans,
-        sets=sets,
+        parted=parted,
         order=order,
-        notes=(*notes, *mixture.notes(job, sets)),
+        notes=(*notes, *mixture.told(job, parted)),
         newest=newest,
         facts=facts,
         changed=_changed(job, newest, facts) if newest else (),
@@ -243,7 +257,7 @@ def _changed(job: JobSpec, newest: Checkpoint, facts: Mapping[str, Any]) -> tupl
 def _facts(
     job: JobSpec,
     model: weights.Model,
-    sets: Sequence[PictureSet],
+    sets: Sequence[Parted],
     newest: Checkpoint | None,
     *,
     read: bool,
@@ -256,14 +270,17 @@ def _facts(
     facts, then = run_folder.settings(job), newest.state["facts"] if newest else {}
     for part in model.family.parts:
         name = "base_model" if part == "denoiser" else f"weights.{part}"
-        hashes = fingerprints(model.files(part), read=read)
-        if hashes:
-            facts[name] = _short(sorted(hashes.values()))
+        hashes, marks = fingerprints(model.files(part), read=read), model.marks(part, read=read)
+        if hashes and marks is not None:
+            facts[name] = _short([*sorted(hashes.values()), *marks])
         elif name in then:
             facts[name] = then[name]
     for number, one in enumerate(sets):
-        rows = [_row(example) for example in one.examples]
+        rows = [_row(example) for example in one.trained.examples]
         facts[f"data.{number}.pictures"] = f"{len(rows)} pictures ({_short(rows)})"
+        if one.held:
+            which = f"{len(one.held)} pictures ({_short(one.held)})"
+            facts[f"data.{number}.pictures held out"] = which
     return facts
 
 
@@ -297,13 +314,4 @@ def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
     if not family.guidance_embedded and job.model.guidance != 1.0:
         problem = f"{family.name} {family.flavour} takes no guidance"
         raise JobError("model.guidance", problem, "leave it out")
-    return model
-
-
-def _network(model: weights.Model, job: JobSpec) -> tuple[nn.Module, dict[str, nn.Linear]]:
-    """The denoiser without weights, and its layers that the adapter goes to."""
-    denoiser = weights.skeleton(model, "denoiser")
-    weights.compared(model, "denoiser", denoiser)
-    layers = attach.chosen(denoiser, job.adapter.targets, model.family.targets)
-    sound.refuse_nameless("export.layout", layers.keys(), model.family.keys, job.export.layouts)
-    return denoiser, layers
+    return merging.with_merged(model, job.model, base)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from scumble.data import mixing, packing
 from scumble.data.cache import Store
-from scumble.data.library import Library
+from scumble.data.library import Library, both
 from scumble.data.looks import Look
 from scumble.data.picture_set import PictureSet
 from scumble.data.sizes import frame as buckets_of
 from scumble.families import encoding
-from scumble.preflight import fetching, forecast
+from scumble.preflight import fetching, forecast, measures
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
@@ -76,8 +76,14 @@ class Survey:
     """Bytes of checkpoints, previews and the delivered files at their most."""
 
     free_bytes: int
+    memory: str | None = None
+    """What a network whose own weights are trained holds on the device, in words."""
+
     absent: str | None = None
     """What will be fetched from the hub first."""
+
+    held_out: str | None = None
+    """How many pictures are measured instead of trained on, how often, and at what cost."""
 
     seconds: float | None
     """Forecast of the training time; None when nothing is known about this machine."""
@@ -85,6 +91,9 @@ class Survey:
     measured: str | None = None
     """The day on which this machine last ran such a job, where the forecast is taken from that;
     otherwise it is rough."""
+
+    ranks: dict[int, int] = field(default_factory=dict)
+    """How many layers have an adapter of which rank, the highest first; none without one."""
 
     warnings: tuple[str, ...]
 
@@ -103,7 +112,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
     warnings += _dropped(plan)
     warnings += _mixed(plan)
     warnings += _loaded(plan)
-    warnings += optimizers.advice(job.training)
+    warnings += [*plan.remarks, *forecast.heavy(plan), *optimizers.advice(job.training)]
     kept = forecast.state_bytes(plan)
     warnings += optimizers.weight(job.training.optimizer, kept, plan.trained_parameters)
     if plan.newest:
@@ -114,6 +123,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
         device=str(plan.place.device),
         precision=plan.place.precision,
         trained_parameters=plan.trained_parameters,
+        ranks=plan.shape.ranks() if plan.shape else {},
         examples_per_epoch=plan.examples_per_epoch,
         steps_per_epoch=plan.steps_per_epoch,
         epochs_are_alike=_alike(plan),
@@ -123,7 +133,9 @@ def survey(job: JobSpec, base: Path) -> Survey:
         cache_bytes=cache_bytes,
         run_bytes=run_bytes,
         free_bytes=free,
+        memory=forecast.memory(plan),
         absent=fetching.sentence(plan.model),
+        held_out=measures.sentence(plan),
         seconds=expected.seconds,
         measured=expected.measured,
         warnings=tuple(warnings),
@@ -143,8 +155,9 @@ def _alike(plan: Plan) -> bool:
 def _dropped(plan: Plan) -> list[str]:
     """Sets of which a part is left out that one would not want to miss."""
     said = []
-    for one, scan in zip(plan.sets, plan.scans, strict=True):
-        found, left = scan.funnel["found"], len(one.frames)
+    for number, one in enumerate(plan.sets):
+        funnel = measures.funnel(plan, number)
+        found, left = funnel["found"], funnel["in a bucket"]
         if one.spec.limit is None and found - left > DROPPED * found:
             share = (found - left) / found
             said.append(
@@ -204,12 +217,18 @@ def _set_survey(plan: Plan, number: int) -> SetSurvey:
     return SetSurvey(
         id=one.spec.id,
         folder=scan.root,
-        funnel=scan.funnel | {"in a bucket": len(one.frames)},
+        funnel=measures.funnel(plan, number),
         buckets=dict(counts.most_common()),
         captions=len(_said(one)),
-        passes=f"{one.spec.repeats}" if one.spec.share is None else f"share {one.spec.share:g}",
+        passes=_passes(one),
         notes=(*notes, *_notes_on_cuts(one), *_notes_on_start(plan, one)),
     )
+
+
+def _passes(one: PictureSet) -> str:
+    if not one.examples:
+        return "never: it is only measured"
+    return f"{one.spec.repeats}" if one.spec.share is None else f"share {one.spec.share:g}"
 
 
 def _said(one: PictureSet) -> set[str]:
@@ -256,13 +275,16 @@ def _cache(plan: Plan) -> tuple[int, int, int]:
     total, lacking = len(texts), no_text
     room = no_text * encoding.text_bytes(plan.model, plan.place, plan.tokens, kept)
     masks: dict[Entry, Size] = {}
-    for name, one in library.sets.items():
-        wanted = _entries(library, library.kept(one), lambda look: library.wanted(look).key)
+    for name in library.sets:
+        every = list(both(library, name))
+        looks = (look for one in every for look in library.kept(one))
+        wanted = _entries(library, looks, lambda look: library.wanted(look).key)
         sizes = _lacking(library.pictures[name], wanted)
         total, lacking = total + len(wanted), lacking + len(sizes)
         room += _room(sizes, lambda size: encoding.picture_bytes(plan.model, kept, size))
-        key = partial(_mask_key, library, one)
-        masks |= _entries(library, library.kept_masks(one), key)
+        for one in every:
+            key = partial(_mask_key, library, one)
+            masks |= _entries(library, library.kept_masks(one), key)
     sizes = _lacking(library.masks, masks)
     room += _room(sizes, lambda size: _mask_bytes(size, library.cell))
     return total + len(masks) - lacking - len(sizes), lacking + len(sizes), room

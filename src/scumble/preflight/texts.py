@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scumble.data import held_out
 from scumble.data.captions.edits import possible
 from scumble.data.order import Order
 from scumble.data.picture_set import PictureSet
@@ -19,8 +20,10 @@ class Texts:
     """Sets whose captions are new each time: they were found by going through all steps."""
 
 
-def wanted(sets: Sequence[PictureSet], order: Order, steps: int) -> Texts:
-    """What the sets will tell in so many steps.
+def wanted(
+    sets: Sequence[PictureSet], order: Order, steps: int, held: Sequence[PictureSet] = ()
+) -> Texts:
+    """What the sets will tell in so many steps, and the held-out pictures whenever they are asked.
 
     Where captions are drawn anew each time, exactly those of the run are found, by walking it: a
     run that grows longer asks for more.
@@ -35,6 +38,9 @@ def wanted(sets: Sequence[PictureSet], order: Order, steps: int) -> Texts:
             found.update(dict.fromkeys(few))
     if walked:
         found.update(dict.fromkeys(_walked({one.spec.id: one for one in walked}, order, steps)))
+    for one in held:
+        members = range(len(one.examples))
+        found.update(dict.fromkeys(held_out.caption(one, member) for member in members))
     return Texts(texts=tuple(found), walked=tuple(one.spec.id for one in walked))
 
 

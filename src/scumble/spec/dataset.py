@@ -138,6 +138,13 @@ class DatasetSpec(Spec):
     loss_weight: NonNegativeFloat = 1.0
     """Factor on the loss of this set."""
 
+    held_out: float = Field(default=0.0, ge=0, le=1)
+    """Share of the pictures that is not trained on but measured, drawn by `held_out_seed`; 1 makes
+    a set for measuring alone. See `validation.held_out`."""
+
+    held_out_seed: NonNegativeInt | None = None
+    """Decides which pictures are held out. Unset: `training.seed`."""
+
     duplicates: Literal["keep", "skip"] = "keep"
     """What pictures of the same bytes do: all are used and the copies named, or only the first."""
 
@@ -193,6 +200,10 @@ class DatasetSpec(Spec):
                     raise ValueError(f"`{name}` goes with `references`; leave it out")
         if self.share is not None and self.probability != 1.0:
             raise ValueError("`probability` has no effect with `share`; leave it out")
+        if self.held_out == 1 and self.share is not None:
+            raise ValueError("a set with `held_out: 1` is never trained on; leave `share` out")
+        if self.held_out > 0 and self.regularisation:
+            raise ValueError("a set for regularisation is not measured; leave `held_out` out")
         return self
 
     @model_validator(mode="after")

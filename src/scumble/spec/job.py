@@ -10,6 +10,7 @@ from scumble.spec.dataset import DatasetSpec
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec
 from scumble.spec.objective import ObjectiveSpec
+from scumble.spec.origin import OriginSpec
 from scumble.spec.saving import CacheSpec, ExportSpec, SavingSpec
 from scumble.spec.tracking import TrackingSpec
 from scumble.spec.training import TrainingSpec
@@ -28,6 +29,8 @@ class JobSpec(Spec):
 
     training: TrainingSpec
     adapter: AdapterSpec = LoraSpec()
+    """Which weights are trained, and how."""
+
     objective: ObjectiveSpec = ObjectiveSpec()
     validation: ValidationSpec = ValidationSpec()
     saving: SavingSpec = SavingSpec()
@@ -35,6 +38,10 @@ class JobSpec(Spec):
     hardware: HardwareSpec = HardwareSpec()
     cache: CacheSpec = CacheSpec()
     tracking: TrackingSpec = TrackingSpec()
+
+    origin: OriginSpec | None = None
+    """Which other tool's configuration the job was made from. Written by `scumble convert` and
+    `scumble kohya`; nothing but names and metadata of files depends on it."""
 
     output_dir: str = "outputs"
     """Where the run's folder is made. Relative to the folder the command is started in."""
@@ -57,9 +64,12 @@ class JobSpec(Spec):
         used = [dataset for dataset in self.data if not dataset.disabled]
         if not used:
             raise ValueError("data: every set is disabled; leave one on")
-        without = [dataset.id for dataset in used if dataset.share is None]
-        if without and len(without) < len(used):
+        trained = [dataset for dataset in used if dataset.held_out < 1]
+        if not trained:
+            raise ValueError("data: every set is held out; leave one to train on")
+        without = [dataset.id for dataset in trained if dataset.share is None]
+        if without and len(without) < len(trained):
             raise ValueError(f"data: '{without[0]}' has no `share` and others have; give all one")
-        if all(dataset.regularisation for dataset in used):
+        if all(dataset.regularisation for dataset in trained):
             raise ValueError("data: every set is for regularisation; add one to learn from")
         return self

@@ -62,7 +62,10 @@ def read_job(text: str, *, name: str, format: Format, overrides: Sequence[str] =
 
 def resolved(job: JobSpec, *, full: bool = True) -> str:
     """The job as YAML that reads back as the same job; not `full`: without what is default."""
-    return write_yaml(job.model_dump() if full else _differing(job, job_shape()))
+    tree = job.model_dump() if full else _differing(job, job_shape())
+    if job.training.epochs is not None:
+        del tree["training"]["steps"]  # it stands for what is not counted yet
+    return write_yaml(tree)
 
 
 def _differing(section: Spec, place: Place) -> dict[str, Any]:
@@ -100,11 +103,14 @@ def _fill_tags(tree: Any, place: Place) -> None:
 def _refuse_what_is_no_job(document: Document) -> None:
     """What is not even an attempt at a job gets one answer, not twenty."""
     tree = document.tree
-    remedy = "begin with one of `scumble examples list`"
+    remedy, tool = "begin with one of `scumble examples list`", _foreign(as_section(tree))
     match tree:
         case _ if tree is None or tree == {}:
             problem = "there is no job in it"
-        case dict() if tool := _foreign(document.tree):
+        case dict() if tool.startswith("sd-scripts"):
+            problem = f"this is a file for {tool}"
+            remedy = f"`scumble convert {document.name} -o job.yaml` makes a job of it"
+        case dict() if tool:
             problem = f"this is a file for {tool}, whose language is not read yet"
             remedy = "write a job for Scumble; `scumble explain` lists all settings"
         case dict():

@@ -5,6 +5,16 @@ from pydantic import Field, PositiveInt, model_validator
 from scumble.spec.base import Spec
 
 
+class MergeSpec(Spec):
+    """An adapter that becomes part of the base model."""
+
+    file: str
+    """An adapter in any layout. Relative to the job file."""
+
+    strength: float = 1.0
+    """Factor on its change."""
+
+
 class ModelSpec(Spec):
     """Which weights are fine-tuned, and how they are read."""
 
@@ -26,8 +36,15 @@ class ModelSpec(Spec):
     revision: str | None = None
     """Branch, tag or commit of the hub's model that `path` names. Unset: its main branch."""
 
+    merged: tuple[MergeSpec, ...] = ()
+    """Adapters that are added to the weights before anything is trained, in this order."""
+
     text_tokens: PositiveInt | None = None
-    """Length of the T5 text in tokens. Unset: as published (flux dev 512, schnell 256)."""
+    """Length of the T5 text in tokens. Unset: as published (flux dev 512, schnell 256), or shorter
+    where the model's own tokenizer says so."""
+
+    text_mask: bool = False
+    """Hide padding from T5 and from the network (flux). The published model sees it."""
 
     guidance: float = Field(default=1.0, ge=0)
     """Guidance the network is told while training, where it takes guidance as an input (flux dev).

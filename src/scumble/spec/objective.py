@@ -2,9 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from scumble.spec.base import Spec
+
+Density = Literal["uniform", "logit_normal", "mode"]
+Prediction = Literal["raw", "additive", "sigma_scaled"]
+Weighting = Literal["none", "sigma_sqrt", "cosmap"]
 
 
 class UniformTimes(Spec):
@@ -27,6 +31,29 @@ class SigmoidTimes(Spec):
     """Below 1 crowds the middle, above 1 favours both ends."""
 
 
+class TableTimes(Spec):
+    """One of a table's evenly spaced noise levels, drawn by a density."""
+
+    law: Literal["table"]
+    """One of a table's evenly spaced noise levels 1/steps .. 1, drawn by a density."""
+
+    density: Density = "uniform"
+    """How places in the table are drawn (Esser et al. 2024, section 3.1)."""
+
+    mean: float = 0.0
+    """Of the logit, for `logit_normal`. Above 0: more often at low noise, since the table begins at
+    pure noise; the other way round than the law `sigmoid`."""
+
+    spread: PositiveFloat = 1.0
+    """Of the logit, for `logit_normal`."""
+
+    scale: float = Field(default=1.29, ge=-1, le=1.7519)
+    """For `mode`: above 0 crowds the middle, below 0 favours both ends. Up to 2 / (pi - 2)."""
+
+    steps: PositiveInt = 1000
+    """Entries of the table."""
+
+
 class PlainLoss(Spec):
     """Squared or absolute error."""
 
@@ -43,8 +70,26 @@ class HuberLoss(Spec):
     delta: PositiveFloat = 0.1
     """Where the square turns into a line."""
 
+    schedule: Literal["constant", "exponential"] = "constant"
+    """Whether `delta` is the same at all noise levels, or 1 without noise and falls to `delta` at
+    pure noise (delta to the power of the time)."""
 
-TimesSpec = Annotated[UniformTimes | SigmoidTimes, Field(discriminator="law")]
+    scale: PositiveFloat = 1.0
+    """Factor on what the schedule gives."""
+
+
+class InputNoise(Spec):
+    """More noise for the input than the target knows of."""
+
+    gamma: PositiveFloat
+    """Its spread, against the noise's own."""
+
+    random: bool = False
+    """Draw the spread evenly between 0 and `gamma`, once for each example (sd-scripts: once for
+    each batch), so that it does not matter how a step is cut into batches."""
+
+
+TimesSpec = Annotated[UniformTimes | SigmoidTimes | TableTimes, Field(discriminator="law")]
 LossSpec = Annotated[PlainLoss | HuberLoss, Field(discriminator="kind")]
 
 
@@ -57,6 +102,19 @@ class ObjectiveSpec(Spec):
     shift: PositiveFloat | Literal["resolution"] = "resolution"
     """Leans the noise levels toward noise: 3 takes 0.5 to 0.75, 1 changes nothing. `resolution`
     leans as much as the published sampler does at the size of each picture."""
+
+    prediction: Prediction = "raw"
+    """What the network's answer is taken for before it is compared with the velocity: the velocity
+    itself (`raw`), or what sd-scripts calls `additive` (answer + noisy latents) and `sigma_scaled`
+    (noisy latents - time * answer). Only `raw` fits what FLUX was trained for."""
+
+    weighting: Weighting = "none"
+    """Factor on an example's loss by its noise level: time^-2 (`sigma_sqrt`) or
+    2 / (pi (1 - 2 t + 2 t^2)) (`cosmap`). It counts with every `prediction`; sd-scripts heeds it
+    only with `sigma_scaled`."""
+
+    input_noise: InputNoise | None = None
+    """More noise for the input than the target knows of (input perturbation)."""
 
     loss: LossSpec = PlainLoss()
     """How an error is measured."""

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import NonNegativeInt, model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from scumble.spec.base import Spec
 
@@ -14,6 +14,9 @@ class SavingSpec(Spec):
 
     every: NonNegativeInt = 250
     """Steps between checkpoints; there is always one at the end. 0: only that one."""
+
+    every_epochs: PositiveInt | None = None
+    """Epochs between checkpoints, in the place of `every`."""
 
     keep: NonNegativeInt = 3
     """How many of the newest stay; an older one goes only after the new one has been read back.

@@ -2,7 +2,14 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from scumble.spec.base import Spec
 
@@ -50,6 +57,9 @@ class ScheduleSpec(Spec):
     warmup_steps: NonNegativeInt = 0
     """The rate rises in a straight line over these first steps, whichever the kind."""
 
+    warmup_share: float = Field(default=0.0, ge=0, lt=1)
+    """The same as a share of all steps, in the place of `warmup_steps`."""
+
     floor: float = Field(default=0.0, ge=0, le=1)
     """Share of the full rate that the shape falls to; not for `constant`."""
 
@@ -86,6 +96,8 @@ class ScheduleSpec(Spec):
                 raise ValueError(f"`{setting}` needs `kind: {BELONGS[setting]}`; {remedy}")
         if self.decay_share is not None and self.decay_steps is not None:
             raise ValueError("`decay_share` and `decay_steps` say the same; leave one out")
+        if self.warmup_share > 0 and self.warmup_steps > 0:
+            raise ValueError("`warmup_share` and `warmup_steps` say the same; leave one out")
         if self.floor > 0 and self.kind == "constant":
             raise ValueError("`floor` has no effect with `kind: constant`; leave it out")
         return self
@@ -106,10 +118,19 @@ class TrainingSpec(Spec):
     """How long and how fast."""
 
     steps: PositiveInt
-    """Optimizer steps in all. A finished run goes on when this has grown."""
+    """Optimizer steps in all. A finished run goes on when this has grown. May be left out where
+    `epochs` is given."""
+
+    epochs: PositiveInt | None = None
+    """Passes over the data, in the place of `steps`: each takes as many steps as its batches fill,
+    the last one rounded up."""
 
     learning_rate: PositiveFloat = 1e-4
     """Full rate; the schedule scales it. prodigy wants 1, and lion less than adamw."""
+
+    rates: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    """Other learning rates for single networks of `adapter.parts`, such as {clip: 1e-5}. 0 keeps
+    one as it starts."""
 
     batch_size: PositiveInt = 1
     """Pictures of one size that go through the network together."""
@@ -133,8 +154,22 @@ class TrainingSpec(Spec):
     """What a loss or gradient that is not a finite number does: stop the run, or leave the step
     out. The weights are never moved by it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_are_counted_later(cls, given: Any) -> Any:
+        """Until the data is counted, an epoch stands for one step."""
+        match given:
+            case {"epochs": int() as epochs} if "steps" not in given:
+                return {**given, "steps": epochs}
+            case {"epochs": int(), "steps": _}:
+                raise ValueError("`steps` and `epochs` say the same; leave one out")
+            case _:
+                return given
+
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrainingSpec":
+        if self.epochs is not None:
+            return self
         schedule, left = self.schedule, self.steps - self.schedule.warmup_steps
         if left < 0:
             raise ValueError("`schedule.warmup_steps` is more than `steps`; lower it")

@@ -199,7 +199,7 @@ def _untagged(loc: Path) -> Path:
 
 
 def _to_tag(path: Path, place: Place | None, detail: ErrorDetails) -> tuple[Path, Place | None]:
-    tag: str = detail.get("ctx", {})["discriminator"].strip("'")
+    tag = (place and place.tag) or detail.get("ctx", {})["discriminator"].strip("'")
     kinds = tuple(place.variants) if place else ()
     words = " or ".join(f"`{kind}`" for kind in kinds)
     values = Place(type=words, wanted=words, accepts=frozenset({"string"}), values=kinds)

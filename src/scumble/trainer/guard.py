@@ -22,7 +22,17 @@ from typing import Any
 
 import torch
 
-from scumble.events import Encoded, Event, Fetched, Previewed, Saved, Started, StepDone, Warned
+from scumble.events import (
+    Encoded,
+    Event,
+    Fetched,
+    Measured,
+    Previewed,
+    Saved,
+    Started,
+    StepDone,
+    Warned,
+)
 from scumble.hardware.memory import forget_peak, peak_bytes
 from scumble.trainer import records
 from scumble.trainer.records import Bounds, Mark, Series
@@ -130,7 +140,7 @@ class Guard:
                 self._measure_memory()
                 self._measure_pace()
                 self._keep()
-            case Previewed():
+            case Previewed() | Measured():
                 self._elsewhere += event.seconds
                 self._peak_counts = self._own and forget_peak(self._device)
             case _:

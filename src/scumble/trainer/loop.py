@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from scumble.adapters.attach import Adapters
+from scumble.adapters.trained import Trained
 from scumble.errors import NotFinite
 from scumble.events import Event, Previewed, Saved, StepDone, Stopped
 from scumble.spec.training import TrainingSpec
+from scumble.trainer.care import NONE, Care
 from scumble.trainer.draws import reseed
 from scumble.trainer.feeder import Fed
 from scumble.trainer.schedules import rate
@@ -27,13 +28,22 @@ class Parts:
     """Everything a run trains with, built and placed by `scumble.assembly`."""
 
     method: Method
-    adapters: Adapters
+    adapters: Trained
     optimizer: torch.optim.Optimizer
     feed: Callable[[int], Iterator[Fed]]
     preview: Callable[[int], Previewed]
     save: Callable[[int], Saved]
+    measure: Callable[[int], Iterable[Event]] = lambda step: ()
+    """The loss on pictures that are held out."""
+
     stop: Callable[[], str | None]
     """The name of the signal that asks the run to end, once there is one."""
+
+    factors: tuple[float, ...] = (1.0,)
+    """What the rate of a step is multiplied by, for each of the optimizer's groups."""
+
+    care: Care = NONE
+    """What else is done around each step."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,15 @@ class Dates:
 
     saves: int
     """Every so many steps and at the end; 0: only at the end."""
+
+    measures: int | None = None
+    """Every so many steps and at the end; 0: only at the end, None: never."""
+
+    def measure(self, step: int, steps: int) -> bool:
+        """Whether the held-out loss is measured after this step."""
+        if self.measures is None:
+            return False
+        return step == steps or (self.measures > 0 and step % self.measures == 0)
 
     def preview(self, step: int, steps: int) -> bool:
         """Whether pictures are made after this step."""
@@ -70,6 +89,8 @@ def train(parts: Parts, plan: TrainingSpec, dates: Dates, *, after: int = 0) -> 
         if asked and step < plan.steps:
             yield Stopped(step=step, signal=asked)
             return
+        if dates.measure(step, plan.steps):
+            yield from parts.measure(step)
         if dates.preview(step, plan.steps):
             yield parts.preview(step)
 
@@ -81,20 +102,24 @@ def take_step(parts: Parts, plan: TrainingSpec, step: int) -> StepDone:
     """
     start = time.perf_counter()
     parameters = list(parts.adapters.parameters().values())
+    parts.care.begin(step)
     measured, ids = _gradients(parts, plan, step)
     norm = nn.utils.clip_grad_norm_(parameters, max_norm=plan.clip_norm or math.inf)
     # the one wait for the device: a bad step is known before the optimizer moves
-    *losses_of_units, norm_value = torch.stack([*measured, norm]).tolist()
-    loss = math.fsum(losses_of_units)
+    bounds = parts.care.waiting()
+    values = torch.stack([*measured, norm, *bounds]).tolist()
+    loss, norm_value = math.fsum(values[: len(measured)]), values[len(measured)]
     finite = math.isfinite(loss) and math.isfinite(norm_value)
     if not finite and plan.when_not_finite == "stop":
         raise _not_finite(parts, step, loss, ids)
     speed = rate(plan, step)
     if finite:
-        for group in parts.optimizer.param_groups:
-            group["lr"] = speed
+        parts.care.before_move()
+        for group, factor in zip(parts.optimizer.param_groups, parts.factors, strict=True):
+            group["lr"] = speed * factor
         reseed(plan.seed, "move", step)
         parts.optimizer.step()
+        parts.care.after_move()
     parts.optimizer.zero_grad(set_to_none=True)
     return StepDone(
         step=step,
@@ -103,6 +128,8 @@ def take_step(parts: Parts, plan: TrainingSpec, step: int) -> StepDone:
         gradient_norm=norm_value,
         seconds=time.perf_counter() - start,
         applied=finite,
+        scaled_layers=round(values[-2]) if bounds else None,
+        largest_change=values[-1] if bounds else None,
     )
 
 

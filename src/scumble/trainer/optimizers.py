@@ -18,8 +18,18 @@ from torch import nn
 from scumble.errors import JobError
 from scumble.hardware.imports import from_this_machine
 from scumble.spec.training import OptimizerSpec, TrainingSpec
+from scumble.trainer.draws import reseed
+from scumble.trainer.groups import Group
 from scumble.trainer.optimizer_table import ANY, WHERE, Row, find
-from scumble.trainer.optimizer_trial import Subject, Trial, goes_on, quiet, state_bytes, tried
+from scumble.trainer.optimizer_trial import (
+    SHAPES,
+    Subject,
+    Trial,
+    goes_on,
+    quiet,
+    state_bytes,
+    tried,
+)
 
 OPTIONS = "training.optimizer.options"
 REMEDY = "see `scumble explain training.optimizer`"
@@ -69,7 +79,41 @@ def made(
     """The optimizer over these parameters, ready to step; JobError for options it refuses."""
     row = find(spec.name)
     with quiet():
-        return _constructed(_class(row, spec), row, spec, list(parameters), rate=rate)
+        return _alone(_class(row, spec), row, spec, list(parameters), rate=rate)
+
+
+def made_of(spec: OptimizerSpec, groups: Sequence[Group]) -> torch.optim.Optimizer:
+    """The optimizer over groups of weights with rates of their own, in their order."""
+    if len(groups) == 1:
+        return made(spec, groups[0].parameters, groups[0].rate)
+    row = find(spec.name)
+    weights = [{"params": list(one.parameters), "lr": one.rate, **row.group} for one in groups]
+    with quiet():
+        return _constructed(_class(row, spec), row, spec, weights, rate=groups[0].rate)
+
+
+def checked_rates(spec: OptimizerSpec, rates: Iterable[float]) -> None:
+    """JobError where it cannot move weights at several rates, as those that find it themselves."""
+    several = sorted(set(rates))
+    if len(several) < 2 or _is_plain(spec):
+        return
+    shape = [SHAPES[0][0] * find(spec.name).scale, SHAPES[0][1] * find(spec.name).scale]
+    dtype = weights_dtype(spec)
+    groups = [Group((nn.Parameter(torch.ones(shape, dtype=dtype)),), rate) for rate in several]
+    try:
+        with quiet():
+            optimizer = made_of(spec, groups)
+            for group in groups:
+                group.parameters[0].grad = torch.ones_like(group.parameters[0])
+            reseed(0, "trial", 0)
+            optimizer.step()
+    except JobError:
+        raise
+    except Exception as error:  # foreign code with a user's values: it may raise anything
+        told = ", ".join(f"{rate:g}" for rate in several)
+        problem = f"{spec.name} cannot move weights at several rates ({told}): {_said(error)}"
+        remedy = "leave `training.rates`, `adapter.up_rate` and the rules' rates out"
+        raise JobError(WHERE, problem, f"{remedy}, or choose another optimizer") from None
 
 
 def kept_bytes(spec: OptimizerSpec, shapes: Sequence[tuple[int, int]]) -> float:
@@ -252,7 +296,7 @@ def _known(kind: Any, spec: OptimizerSpec) -> None:
 
 def _subject(spec: OptimizerSpec) -> Subject:
     row = find(spec.name)
-    make = partial(_constructed, _class(row, spec), row, spec, rate=1e-3)
+    make = partial(_alone, _class(row, spec), row, spec, rate=1e-3)
     return Subject(make=make, dtype=weights_dtype(spec), scale=row.scale)
 
 
@@ -269,11 +313,19 @@ def _trial(spec: OptimizerSpec) -> Trial:
         raise JobError(where, problem, f"choose another, or {REMEDY}") from None
 
 
-def _constructed(
+def _alone(
     kind: Any, row: Row, spec: OptimizerSpec, parameters: Sequence[nn.Parameter], *, rate: float
 ) -> torch.optim.Optimizer:
-    options = {**row.options, **spec.options}
+    """With one group."""
     weights = [{"params": list(parameters), **row.group}] if row.group else list(parameters)
+    return _constructed(kind, row, spec, weights, rate=rate)
+
+
+def _constructed(
+    kind: Any, row: Row, spec: OptimizerSpec, weights: Sequence[Any], *, rate: float
+) -> torch.optim.Optimizer:
+    """`weights` as torch's optimizers take them: parameters, or groups of them."""
+    options = {**row.options, **spec.options}
     try:
         optimizer = kind(weights, lr=rate, **options)
     except Exception as error:  # foreign code with a user's values: it may raise anything

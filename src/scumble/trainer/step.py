@@ -11,7 +11,8 @@ from scumble.data.batch import Batch
 from scumble.families.family import Family, Knobs, Scene, Told
 from scumble.hardware.blocks import Net
 from scumble.hardware.device import Place
-from scumble.objective.loss import per_example
+from scumble.objective.loss import per_example, taken, weights
+from scumble.objective.process import Latents, Times
 from scumble.objective.timesteps import shifted
 from scumble.spec.objective import ObjectiveSpec
 from scumble.trainer.draws import Draw
@@ -38,12 +39,33 @@ class Method:
 
 def losses(method: Method, batch: Batch, draw: Draw) -> Float[Tensor, " batch"]:
     """How wrong the model is on each example, at the noise level drawn for it."""
-    family, process = method.family, method.family.process
+    process, objective = method.family.process, method.objective
     times = process.snapped(shifted(draw.times, method.shift(batch)))
-    noisy = process.noised(batch.latents, draw.noise, times)
-    shown = Told(values=batch.words, references=batch.references)
-    told = family.tell(shown, Scene(frames=batch.frames), method.knobs)
+    noisy = process.noised(batch.latents, draw.shown, times)
+    counted = batch.weights * weights(objective.weighting, times)
+    return counted * _measured(method, batch, noisy, draw.noise, times)
+
+
+def losses_at(
+    method: Method, batch: Batch, noise: Latents, times: Times
+) -> Float[Tensor, " batch"]:
+    """The bare loss of each example, with this noise at these very times.
+
+    Masks, `prediction` and the kind of error are the job's, for they say what is measured; nothing
+    is drawn, shifted or weighed.
+    """
+    noisy = method.family.process.noised(batch.latents, noise, times)
+    return _measured(method, batch, noisy, noise, times)
+
+
+def _measured(
+    method: Method, batch: Batch, noisy: Latents, noise: Latents, times: Times
+) -> Float[Tensor, " batch"]:
+    family, objective = method.family, method.objective
+    given = Told(values=batch.words, references=batch.references)
+    told = family.tell(given, Scene(frames=batch.frames), method.knobs)
     with method.place.autocast():
         answer = family.predict(method.net, noisy, times, told)
-    target = process.target(batch.latents, draw.noise, times)
-    return batch.weights * per_example(method.objective.loss, answer, target, batch.masks)
+    found = taken(objective.prediction, answer, noisy, times)
+    target = family.process.target(batch.latents, noise, times)
+    return per_example(objective.loss, found, target, times, batch.masks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -22,7 +23,10 @@ PROMPT, SIDE, SEED = "a photograph of a cat", 512, 42
 
 
 def against_pipeline(stage: Stage, file: Path, changes: Changes) -> Iterator[Verdict]:
-    """Whether the published pipeline loads each layer of the file, and paints what we paint."""
+    """Whether the published pipeline loads each layer of the file, and paints what we paint.
+
+    It knows no mask of the text, so with `model.text_mask` both are painted without.
+    """
     folder = _folder(stage)
     request = stage.request or Request(
         prompt=PROMPT,
@@ -32,7 +36,7 @@ def against_pipeline(stage: Stage, file: Path, changes: Changes) -> Iterator[Ver
         guidance=stage.family.preview_guidance,
         seed=SEED,
     )
-    tokens = stage.spec.text_tokens or stage.family.text_tokens
+    tokens = stage.model.tokens(stage.spec.text_tokens)
     entry = _text(stage, request.prompt, tokens, changes)
     ours = stage.worn(changes, lambda: stage.paint(request, entry))
     stage.denoiser.to("cpu")  # two of them at once may be too many for a card
@@ -56,11 +60,14 @@ def against_pipeline(stage: Stage, file: Path, changes: Changes) -> Iterator[Ver
     state: State = "ok" if like >= bar else "failed"
     words = f"its picture and ours: {likeness.decibels(like)}, at least {bar:.0f} dB"
     yield _verdict("pipeline picture", state, words)
+    if stage.model.masked:
+        words = "it cannot hide padding as `model.text_mask` does: both were painted without that"
+        yield _verdict("pipeline text", "remark", words)
 
 
 def _text(stage: Stage, prompt: str, tokens: int, changes: Changes) -> Entry:
-    """A prompt as the network reads it, its text encoders changed by the file; they come and go."""
-    model = stage.model
+    """A prompt as the pipeline reads it, by encoders changed by the file; they come and go."""
+    model = replace(stage.model, masked=False)
 
     def dress(part: str, module: nn.Module) -> None:
         put_on(module, changes.get(part, {}), model.family.parts[part].aliases, 1.0)
@@ -72,6 +79,9 @@ def _text(stage: Stage, prompt: str, tokens: int, changes: Changes) -> Entry:
 
 def _folder(stage: Stage) -> Path:
     """The model's diffusers folder; JobError where it lies in single files."""
+    if stage.model.merged:
+        problem = "the plain pipeline cannot load what `model.merged` adds"
+        raise JobError("--against diffusers", problem, "leave --against out")
     folders = {file.parent.parent for file in stage.model.files(DENOISER)}
     if len(folders) == 1 and (folder := folders.pop()) and (folder / "model_index.json").is_file():
         return folder

@@ -47,29 +47,35 @@ def requests(spec: ValidationSpec, family: Family) -> list[Request]:
     guidance = family.preview_guidance if spec.guidance is None else spec.guidance
     return [
         Request(
-            prompt=prompt,
-            width=spec.width,
-            height=spec.height,
-            steps=spec.steps or family.preview_steps,
-            guidance=guidance,
-            seed=spec.seed + number,
+            prompt=one.prompt,
+            width=one.width or spec.width,
+            height=one.height or spec.height,
+            steps=one.steps or spec.steps or family.preview_steps,
+            guidance=guidance if one.guidance is None else one.guidance,
+            seed=spec.seed + number if one.seed is None else one.seed,
         )
-        for number, prompt in enumerate(spec.prompts)
+        for number, one in enumerate(spec.asked)
     ]
 
 
 def check(spec: ValidationSpec, family: Family) -> list[JobError]:
     """What of a validation section this family cannot do."""
+    rows = [("validation", spec.width, spec.height, spec.guidance)]
+    rows += [
+        (f"validation.requests.{number}", one.width or 0, one.height or 0, one.guidance)
+        for number, one in enumerate(spec.requests)
+    ]
     problems = []
-    for side, pixels in (("width", spec.width), ("height", spec.height)):
-        step = family.pixels_per_step
-        if pixels % step:
-            near = max(step, round(pixels / step) * step)
-            remedy = f"{family.name} needs a multiple of {step}, such as {near}"
-            problems.append(JobError(f"validation.{side}", f"{pixels} does not fit", remedy))
-    if spec.guidance is not None and spec.guidance > 0 and not family.guidance_embedded:
-        problem = f"{family.name} {family.flavour} takes no guidance"
-        problems.append(JobError("validation.guidance", problem, "leave it out"))
+    for where, width, height, guidance in rows:
+        for side, pixels in (("width", width), ("height", height)):
+            step = family.pixels_per_step
+            if pixels % step:
+                near = max(step, round(pixels / step) * step)
+                remedy = f"{family.name} needs a multiple of {step}, such as {near}"
+                problems.append(JobError(f"{where}.{side}", f"{pixels} does not fit", remedy))
+        if guidance is not None and guidance > 0 and not family.guidance_embedded:
+            problem = f"{family.name} {family.flavour} takes no guidance"
+            problems.append(JobError(f"{where}.guidance", problem, "leave it out"))
     return problems
 
 

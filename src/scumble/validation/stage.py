@@ -82,49 +82,37 @@ class Stage:
         """The run's, else made-up ones."""
         if self.kit:
             return self.kit.probes
-        configs, tokens = self.model.configs, self.spec.text_tokens or self.family.text_tokens
+        configs, tokens = self.model.configs, self.model.tokens(self.spec.text_tokens)
         shapes = {name: one(configs, tokens) for name, one in self.family.text_fields.items()}
         return probes.made(self.family, shapes, self.place, (256, 256))
 
     @cached_property
     def plain_velocities(self) -> Tensor:
         """What the base model answers here."""
-        return self._asked()
+        return self.answers()
 
     def velocity(self, changes: Changes) -> Iterator[Verdict]:
         """What the file makes of the network's answers, against what the run made of them."""
         base = self.plain_velocities
-        found = self.worn(changes, self._asked)
-        moved = probes.off(found, base)
+        found = self.worn(changes, self.answers)
         if beside := sorted(changes.keys() - {DENOISER}):
             names = " and ".join(beside)
             words = f"what it makes of {names} was not looked at: texts are not read again here"
             yield _verdict("texts", "unknown", words)
-        if not self.kit:
-            if changes.get(DENOISER):
-                yield _moved(moved)
-            return
-        bar, off = VELOCITY_BAR[_coarse(self)], probes.off(found, self.kit.trained)
-        state: State = "ok" if off <= bar else "failed"
-        text = f"off by {off:.1e} from what was trained, at most {bar:.0e}"
-        yield _verdict("velocity", state, text)
-        yield _made_up(found - base, self.kit.trained - self.kit.base, moved)
+        if self.kit or changes.get(DENOISER):
+            yield from weighed(self, found, base)
 
     def picture(self, changes: Changes, name: str) -> tuple[list[Verdict], tuple[Path, ...]]:
         """The run's last preview made again, and the base model's; kept under the file's name."""
-        assert self.kit and self.run and self.request
-        again = self.worn(changes, self._painted)
-        base = self._painted()
-        there = self.kit.about["picture"]
-        file = self.run / there if there else None
-        found = [_again(again, base, file, PICTURE_BAR[_coarse(self)]), _seen(again, base)]
-        return found, _kept(self, again, base, name)
+        return compared(self, self.worn(changes, self.painted), self.painted(), name)
 
-    def _asked(self) -> Tensor:
+    def answers(self) -> Tensor:
+        """What the denoiser answers as it stands."""
         net = Net(self.denoiser, plain)
         return probes.velocities(self.family, net, self.place, self.probes)
 
-    def _painted(self) -> Image.Image:
+    def painted(self) -> Image.Image:
+        """The run's preview, of the denoiser as it stands."""
         assert self.kit and self.request
         return self.paint(self.request, self.kit.probes.text)
 
@@ -140,6 +128,30 @@ class Stage:
             return act()
         finally:
             adapters.detach()
+
+
+def weighed(stage: Stage, found: Tensor, base: Tensor) -> Iterator[Verdict]:
+    """Answers with what a file holds, and the base model's, against what the run got."""
+    moved = probes.off(found, base)
+    if not stage.kit:
+        yield _moved(moved)
+        return
+    bar, off = VELOCITY_BAR[_coarse(stage)], probes.off(found, stage.kit.trained)
+    state: State = "ok" if off <= bar else "failed"
+    text = f"off by {off:.1e} from what was trained, at most {bar:.0e}"
+    yield _verdict("velocity", state, text)
+    yield _made_up(found - base, stage.kit.trained - stage.kit.base, moved)
+
+
+def compared(
+    stage: Stage, again: Image.Image, base: Image.Image, name: str
+) -> tuple[list[Verdict], tuple[Path, ...]]:
+    """The same with both painted."""
+    assert stage.kit and stage.run
+    there = stage.kit.about["picture"]
+    file = stage.run / there if there else None
+    found = [_again(again, base, file, PICTURE_BAR[_coarse(stage)]), _seen(again, base)]
+    return found, _kept(stage, again, base, name)
 
 
 def _coarse(stage: Stage) -> bool:
@@ -226,7 +238,7 @@ def _seen(again: Image.Image, base: Image.Image) -> Verdict:
     like, apart = likeness.psnr(again, base), likeness.apart(again, base)
     text = f"its picture and the base model's: {likeness.decibels(like)}, {apart:.1f} of 255 apart"
     if apart < INVISIBLE_LEVELS:
-        return _verdict("effect", "remark", f"{text}: the adapter changes nothing that can be seen")
+        return _verdict("effect", "remark", f"{text}: it changes nothing that can be seen")
     return _verdict("effect", "ok", text)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 IDS = "t5_ids"
 """Field of the numbered words in an entry."""
+
+MASK = "t5_mask"
+"""Field that tells words (1) from padding (0), where that is hidden."""
 
 
 def skeleton(config: Mapping[str, Any]) -> nn.Module:
@@ -36,12 +39,27 @@ def tokenizer(folder: Path) -> Any:
 
 def words(tokenizer: Any, text: str, length: int) -> Int[Tensor, " tokens"]:
     """A text as token numbers, cut and padded to `length`."""
-    numbers = tokenizer(text, padding="max_length", max_length=length, truncation=True)
-    return torch.tensor(numbers["input_ids"])
+    return torch.tensor(_numbered(tokenizer, text, length)["input_ids"])
+
+
+def mask(tokenizer: Any, text: str, length: int) -> UInt8[Tensor, " tokens"]:
+    """Which of its `words` are no padding: at least the end mark, which an empty text has too."""
+    told = _numbered(tokenizer, text, length)["attention_mask"]
+    return torch.tensor(told, dtype=torch.uint8)
+
+
+def _numbered(tokenizer: Any, text: str, length: int) -> Any:
+    return tokenizer(text, padding="max_length", max_length=length, truncation=True)
 
 
 def read(
-    module: nn.Module, ids: Int[Tensor, "batch tokens"]
+    module: nn.Module,
+    ids: Int[Tensor, "batch tokens"],
+    mask: UInt8[Tensor, "batch tokens"] | None = None,
 ) -> Float[Tensor, "batch tokens features"]:
-    """Embeddings of all tokens, padding included and without a mask, as FLUX was trained."""
-    return module(input_ids=ids).last_hidden_state
+    """Embeddings of all tokens, padding included.
+
+    Without a mask every token sees padding, as FLUX was trained. With one none does, and what
+    stands for padding itself means nothing.
+    """
+    return module(input_ids=ids, attention_mask=mask).last_hidden_state

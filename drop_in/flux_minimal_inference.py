@@ -1,0 +1,8 @@
+"""sd-scripts' `flux_minimal_inference.py`: the same flags. What they do here: --help."""
+
+import sys
+
+from scumble.cli.kohya_tools import main
+
+if __name__ == "__main__":
+    sys.exit(main("flux_minimal_inference"))

@@ -1,0 +1,1 @@
+"""Other tools' configurations, read as jobs. Text work only: no torch, nothing is trained here."""

@@ -1,0 +1,69 @@
+"""Measurements of the held-out loss, as a journal tells them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from scumble.events import Band, Compared, Measured
+from scumble.observers import journal
+
+
+def read(folder: Path) -> list[Measured]:
+    """Those of a run folder that led to the state the run is in, by step."""
+    return taken(journal.read(folder))
+
+
+def taken(records: Iterable[dict[str, Any]]) -> list[Measured]:
+    """One for each step; a run that goes on from step 50 has let go of all later ones."""
+    found: dict[int, dict[str, Any]] = {}
+    for record in records:
+        match record:
+            case {"event": "Started", "after": int(after)}:
+                found = {step: one for step, one in found.items() if step <= after}
+            case {"event": "Measured", "step": int(step)}:
+                found[step] = record
+            case _:
+                pass
+    return [_measured(found[step]) for step in sorted(found)]
+
+
+def _measured(record: dict[str, Any]) -> Measured:
+    whole = _band(record | {"pictures": len(record["examples"])})
+    return Measured(
+        step=int(record["step"]),
+        mean=whole.mean,
+        low=whole.low,
+        high=whole.high,
+        by_time=tuple((float(time), _band(band)) for time, band in record["by_time"]),
+        sets={str(name): _band(band) for name, band in record["sets"].items()},
+        examples={str(id): float(loss) for id, loss in record["examples"].items()},
+        conditions=str(record["conditions"]),
+        first=_compared(record["first"]),
+        lowest=_compared(record["lowest"]),
+        seconds=float(record["seconds"]),
+    )
+
+
+def _band(told: dict[str, Any]) -> Band:
+    return Band(
+        mean=float(told["mean"]),
+        low=_bound(told["low"]),
+        high=_bound(told["high"]),
+        pictures=int(told["pictures"]),
+    )
+
+
+def _compared(told: dict[str, Any] | None) -> Compared | None:
+    if told is None:
+        return None
+    return Compared(
+        step=int(told["step"]),
+        mean=float(told["mean"]),
+        change=float(told["change"]),
+        low=_bound(told["low"]),
+        high=_bound(told["high"]),
+    )
+
+
+def _bound(told: Any) -> float | None:
+    return None if told is None else float(told)

@@ -1,0 +1,170 @@
+"""What a LoRA's layers are to be: targets, rules and the file that it goes on from, together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from scumble.adapters import start
+from scumble.adapters.attach import Role, chosen
+from scumble.adapters.lora import LoraTensors
+from scumble.adapters.names import DENOISER, Names
+from scumble.adapters.shapes import Shape, as_filed, chosen_by_rules, idle, resolved
+from scumble.checkpoint import export
+from scumble.errors import FileError, JobError
+from scumble.families.family import Family
+from scumble.spec.adapter import FullSpec, LoraSpec
+from scumble.spec.job import JobSpec
+from scumble.trainer import groups, optimizers
+from scumble.trainer.optimizer_table import find
+
+PARTS = "adapter.parts"
+RATES = "training.rates"
+TRAINABLE = (DENOISER,)
+"""Parts that a run can feed with gradients."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaped:
+    """The layers of the denoiser that are trained, and how."""
+
+    shape: Shape
+    layers: Mapping[str, nn.Linear]
+    remarks: tuple[str, ...]
+    """What a user would want to know, in sentences."""
+
+
+def names_of(family: Family, part: str = DENOISER) -> Names:
+    """How the layers of a part are called."""
+    return Names(part=part, network=family.keys[part], aliases=family.parts[part].aliases)
+
+
+def shaped(family: Family, denoiser: nn.Module, job: JobSpec, *, fresh: bool) -> Shaped:
+    """Targets and rules resolved; JobError or FileError where that cannot be.
+
+    `fresh` is whether the run starts; one that goes on has its values from a checkpoint.
+    """
+    spec = job.adapter
+    assert isinstance(spec, LoraSpec)
+    checked(family, job)
+    names = names_of(family)
+    linears = {n: one for n, one in denoiser.named_modules() if isinstance(one, nn.Linear)}
+    begun = spec.start is not None and (fresh or spec.start.shape == "file")
+    told, unread = _started(family, spec) if begun else ({}, [])
+    if spec.start is not None and spec.start.shape == "file":
+        shape = as_filed(told, linears, spec, names)
+    else:
+        targeted = chosen(denoiser, spec.targets, family.targets)
+        shape = resolved(chosen_by_rules(linears, targeted, spec, names), spec, names)
+    shape = replace(shape, others=tuple(n for n in linears if n not in shape.slots))
+    layers = {name: linears[name] for name in shape.slots}
+    remarks = [idle(spec.rules, [shape]), *unread, *_averaged(job)]
+    if begun:
+        remarks += _fitting(shape, layers, told, spec)
+    _moving(shape, job)
+    said = tuple(remark for remark in remarks if remark)
+    return Shaped(shape=shape, layers=layers, remarks=said)
+
+
+def checked(family: Family, job: JobSpec) -> None:
+    """JobError for parts that the family has not, and rates of parts that are not trained."""
+    match job.adapter:
+        case FullSpec():
+            if job.training.rates:
+                remedy = "set `training.learning_rate`"
+                raise JobError(RATES, "with `adapter.kind: full` there is one rate", remedy)
+        case LoraSpec(parts=parts, up_rate=up_rate):
+            _known(family, parts)
+            _of_parts(RATES, job.training.rates, parts)
+            _of_parts("adapter.up_rate", up_rate if isinstance(up_rate, dict) else {}, parts)
+
+
+def _known(family: Family, parts: Sequence[str]) -> None:
+    known = f"known: {', '.join(family.keys)}"
+    if not parts:
+        raise JobError(PARTS, "no part is trained", known)
+    for part in parts:
+        if part not in family.keys:
+            raise JobError(PARTS, f"{family.name} has no part '{part}'", known)
+        if part not in TRAINABLE:
+            remedy = f"use [{', '.join(TRAINABLE)}]"
+            raise JobError(PARTS, f"'{part}' cannot be trained yet", remedy)
+
+
+def _of_parts(where: str, rates: Mapping[str, float], parts: Sequence[str]) -> None:
+    for part in rates:
+        if part not in parts:
+            remedy = "name it in `adapter.parts`, or take it out"
+            raise JobError(where, f"'{part}' is not trained", remedy)
+
+
+def started(family: Family, spec: LoraSpec) -> dict[str, LoraTensors]:
+    """The denoiser's layers in the file that the adapter goes on from; none without one."""
+    return _started(family, spec)[0] if spec.start is not None else {}
+
+
+def _started(family: Family, spec: LoraSpec) -> tuple[dict[str, LoraTensors], list[str]]:
+    """Of the file, and what in it cannot be read or is of another part, in sentences."""
+    assert spec.start is not None
+    file = Path(spec.start.file)
+    found = export.read(file, family.keys)
+    told = dict(found.changes.get(DENOISER, {}))
+    if not told:
+        problem = found.unread() or f"it changes {' and '.join(found.changes)} alone"
+        raise FileError(file, problem, "`adapter.start` wants a LoRA of this model")
+    spoilt = [
+        n for n, one in told.items() if not (export.finite(one.down) and export.finite(one.up))
+    ]
+    if spoilt:
+        problem = (
+            f"{len(spoilt)} layers hold values that are no finite numbers, first '{spoilt[0]}'"
+        )
+        raise FileError(file, problem, "it was spoilt in training; take an earlier one")
+    said = [f"`adapter.start`: of the file, {unread}."] if (unread := found.unread()) else []
+    if beside := sorted(found.changes.keys() - {DENOISER}):
+        said.append(f"`adapter.start` leaves out what the file makes of {' and '.join(beside)}.")
+    return told, said
+
+
+def _fitting(
+    shape: Shape, layers: Mapping[str, nn.Linear], told: Mapping[str, LoraTensors], spec: LoraSpec
+) -> list[str]:
+    """What does not fit, in sentences; FileError when nothing does."""
+    assert spec.start is not None
+    fit = start.fitted(shape, layers, told)
+    if fit.taken:
+        return start.sentences(fit)
+    problem = f"nothing of it fits: {fit.left[0]}" if fit.left else "nothing of it fits"
+    remedy = "set `adapter.start.shape: file`, or the job's rank and targets as they were"
+    raise FileError(spec.start.file, problem, remedy)
+
+
+def _moving(shape: Shape, job: JobSpec) -> None:
+    """JobError where no weight would move, or the optimizer knows one rate only."""
+    adapter, training = job.adapter, job.training
+    assert isinstance(adapter, LoraSpec)
+    part = shape.names.part
+    roles = [
+        Role(part, up=up, rate=one.rate) for one in shape.slots.values() for up in (False, True)
+    ]
+    rates = {groups.rate(role, adapter, training) for role in roles} - {0.0}
+    if not rates:
+        what = "layer is left" if not shape.slots else "layer has a learning rate above 0"
+        remedy = "look at `adapter.targets`, `adapter.rules` and `training.rates`"
+        raise JobError("adapter", f"no {what}, so nothing would be trained", remedy)
+    optimizers.checked_rates(training.optimizer, rates)
+
+
+def _averaged(job: JobSpec) -> list[str]:
+    """Where the bound is on other weights than those that are delivered."""
+    adapter, name = job.adapter, job.training.optimizer.name
+    assert isinstance(adapter, LoraSpec)
+    if adapter.max_norm is None or not find(name).averages:
+        return []
+    return [
+        f"`adapter.max_norm` bounds the weights that {name} trains; their average, which it"
+        " delivers, may be a little above it."
+    ]
