@@ -1,8 +1,9 @@
 """Make captioned picture sets from emoji that npm packages ship: the example data, or large sets.
 
-`--set style` and `--set mixed` make the data under `examples/`; `--set full` makes a set of
-about 1,300 pictures, to be made on demand and not committed. The same package versions and the
-same Pillow give the same bytes. Needs `npm` to get the packages, and Pillow.
+`--set style`, `subject` and `mixed` make the data under `examples/`; `--set full` makes a set of
+about 1,300 pictures, `--set base` all that `builtin:emoji-flux` is made from, both on demand and
+not committed. The same package versions and the same Pillow give the same bytes. Needs `npm` to
+get the packages, and Pillow.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import re
 import subprocess
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,6 +57,26 @@ limitations under the License.
 """
 
 
+CC_BY = """\
+The graphics are licensed under the Creative Commons Attribution 4.0 International
+License (CC-BY 4.0): https://creativecommons.org/licenses/by/4.0/
+"""
+
+HELD_OUT = 20
+"""One name in so many is kept from the base model, in every style."""
+SUBJECT = re.compile(r"\bcat face\b")
+"""The character that the base model never sees: its faces are for DreamBooth examples."""
+NEW_STYLE = "twemoji"
+"""The style that the base model never sees: it is for examples of learning a style."""
+TONES = {
+    "1F3FB": "light",
+    "1F3FC": "medium-light",
+    "1F3FD": "medium",
+    "1F3FE": "medium-dark",
+    "1F3FF": "dark",
+}
+
+
 @dataclass(frozen=True)
 class Package:
     """One version of an npm package, and the hash of its archive."""
@@ -94,8 +115,13 @@ NOTO_PACKAGE = Package(
     version="16.0.0",
     sha256="fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
 )
+TWEMOJI_PACKAGE = Package(
+    name="emoji-datasource-twitter",
+    version="16.0.0",
+    sha256="f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877",
+)
 NAMES_PACKAGE = NOTO_PACKAGE
-"""Its `emoji.json` names the pictures of both packages."""
+"""Its `emoji.json` names the pictures of all packages."""
 
 STYLES = {
     "fluent": Style(
@@ -118,16 +144,44 @@ STYLES = {
         saved_as=".png",
         saved_with={"optimize": True},
     ),
+    "twemoji": Style(
+        package=TWEMOJI_PACKAGE,
+        folder="package/img/twitter/64",
+        suffix=".png",
+        caption="a twemoji of {}",
+        title="Twemoji by Twitter, Inc and other contributors",
+        terms=f"Copyright 2020 Twitter, Inc and other contributors\n\n{CC_BY}",
+        saved_as=".png",
+        saved_with={"optimize": True},
+    ),
 }
 
 STYLE_SET = (
     "a red apple, a strawberry, an avocado, a croissant, a hamburger, a birthday cake, "
-    "a dog face, a fox face, a penguin, an octopus, a butterfly, a turtle, an elephant, "
+    "a whale, a fox face, a snail, an octopus, a butterfly, a turtle, an elephant, "
     "a cactus, a sunflower, a smiling face with sunglasses, a thinking face, a sleeping face, "
     "a robot face, a rocket, a bicycle, a sailboat, a racing car, a helicopter, a camera, "
     "a guitar, an alarm clock, an electric light bulb, a teddy bear, an umbrella, an old key, "
     "a crown"
 )
+
+STYLE_HELD_OUT = (
+    "a banana, grapes, a watermelon, a pineapple, a doughnut, a slice of pizza, an owl, "
+    "a frog face, a crab, a tulip, a mushroom, an alien, a ghost, a house, a bus, an airplane, "
+    "a tractor, a trumpet, a violin, a hammer, a balloon, a t-shirt, a snowman, a basketball"
+)
+
+SUBJECT_VIEWS = (
+    "a crying cat face",
+    "a cat face with tears of joy",
+    "a cat face with a wry smile",
+    "a pouting cat face",
+    "a smiling cat face with an open mouth",
+)
+"""What an example of one subject is trained on; the other faces are held out."""
+
+SUBJECT_TOKEN = "sks"
+"""The rare word that names the subject."""
 
 SQUARE_SET = (
     "a cat face, a panda face, a frog face, an owl, a crab, a lemon, a carrot, a pretzel, "
@@ -192,6 +246,42 @@ def pictures_by_words(style: Style, packages: Path) -> dict[str, bytes]:
     return found
 
 
+def tones_by_words(style: Style, packages: Path) -> dict[str, bytes]:
+    """The same people and hands in the five skin tones of Unicode."""
+    names = files_in(fetched(NAMES_PACKAGE, packages), "package")["emoji.json"]
+    files = files_in(fetched(style.package, packages), style.folder)
+    found = {}
+    for entry in sorted(json.loads(names), key=lambda entry: entry["sort_order"]):
+        if "obsoleted_by" in entry or LEFT_OUT & {entry["category"], entry["subcategory"]}:
+            continue
+        for code, tone in TONES.items():
+            image = entry.get("skin_variations", {}).get(code, {}).get("image", "")
+            file = str(PurePosixPath(image).with_suffix(style.suffix)) if image else ""
+            if file in files:
+                found[f"{words(entry['name'])}, {tone} skin tone"] = files[file]
+    return found
+
+
+def held_out(thing: str) -> bool:
+    """Whether the base model does not see the thing; a skin tone goes with what it is a tone of."""
+    told = hashlib.blake2b(thing.split(",")[0].encode(), digest_size=4).digest()
+    return int.from_bytes(told, "big") % HELD_OUT == 0
+
+
+def save_base(packages: Path, out: Path, *, side: int) -> None:
+    """All pictures of the base model by style, what is held out, the subject, and a new style."""
+    for name, style in STYLES.items():
+        exact = replace(style, saved_as=".png", saved_with={"optimize": True})
+        plain, tones = pictures_by_words(style, packages), tones_by_words(style, packages)
+        for pictures, part in ((plain, name), (tones, f"{name}-tones")):
+            for thing in pictures:
+                kept = "held-out" if held_out(thing) else "seen"
+                kept = "subject" if SUBJECT.search(thing) else kept
+                folder = out / ("new" if name == NEW_STYLE else ".") / kept / part
+                save_singles([thing], pictures, exact, folder, side=side)
+        save_notice(style, out / name)
+
+
 def on_white(picture: bytes, side: int) -> Image.Image:
     """The picture on a white square; one that is not square is fitted, not stretched."""
     drawn = Image.open(io.BytesIO(picture)).convert("RGBA")
@@ -221,6 +311,7 @@ def save(picture: Image.Image, caption: str, stem: str, style: Style, out: Path)
 
 def save_notice(style: Style, out: Path) -> None:
     """Say whose pictures these are, what was done to them and on what terms they are passed on."""
+    out.mkdir(parents=True, exist_ok=True)
     package, names = style.package, NAMES_PACKAGE
     text = (
         f"{style.title}, from the npm package {package.name} {package.version}.\n"
@@ -240,6 +331,17 @@ def save_singles(
         save(on_white(pictures[thing], side), style.caption.format(thing), thing, style, out)
 
 
+def save_subject(pictures: dict[str, bytes], style: Style, out: Path) -> None:
+    """One character's faces, named by a rare word: some to train on, the others held out."""
+    # two names have the same picture; the first is the one it fits
+    once = {pictures[thing]: thing for thing in reversed(pictures) if SUBJECT.search(thing)}
+    for thing in reversed(once.values()):
+        named = thing.replace("cat face", f"{SUBJECT_TOKEN} cat face")
+        folder = out / ("seen" if thing in SUBJECT_VIEWS else "held-out")
+        exact = replace(style, saved_as=".png", saved_with={"optimize": True})
+        save(on_white(pictures[thing], 64), style.caption.format(named), thing, exact, folder)
+
+
 def save_rows(pictures: dict[str, bytes], style: Style, out: Path) -> None:
     """The wide pictures, each with a caption that lists what stands in it."""
     for first, second, third in WIDE_SET:
@@ -251,13 +353,20 @@ def save_rows(pictures: dict[str, bytes], style: Style, out: Path) -> None:
 def make(arguments: argparse.Namespace, packages: Path) -> None:
     """Write the set that was asked for."""
     out: Path = arguments.out
-    named = {"style": "fluent", "mixed": "noto", "full": arguments.style}
+    named = {"style": "twemoji", "subject": "fluent", "mixed": "noto", "full": arguments.style}
+    if arguments.set == "base":
+        save_base(packages, out, side=arguments.side)
+        print(f"{out} now holds {len(list(out.rglob('*.txt')))} captioned pictures")
+        return
     style = STYLES[named[arguments.set]]
     pictures = pictures_by_words(style, packages)
     if arguments.set == "full":
         save_singles(pictures, pictures, style, out, side=arguments.side)
     elif arguments.set == "style":
-        save_singles(STYLE_SET.split(", "), pictures, style, out, side=256)
+        save_singles(STYLE_SET.split(", "), pictures, style, out / "seen", side=64)
+        save_singles(STYLE_HELD_OUT.split(", "), pictures, style, out / "held-out", side=64)
+    elif arguments.set == "subject":
+        save_subject(pictures, style, out)
     else:
         save_singles(SQUARE_SET.split(", "), pictures, style, out / "noto", side=128)
         save_rows(pictures, style, out / "wide")
@@ -268,10 +377,12 @@ def make(arguments: argparse.Namespace, packages: Path) -> None:
 def main() -> None:
     """Read the command line and make a set."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", choices=("style", "mixed", "full"), required=True)
+    parser.add_argument(
+        "--set", choices=("style", "subject", "mixed", "full", "base"), required=True
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--style", choices=tuple(STYLES), default="fluent", help="for --set full")
-    parser.add_argument("--side", type=int, default=128, help="pixels, for --set full")
+    parser.add_argument("--side", type=int, default=128, help="pixels, for --set full and base")
     parser.add_argument(
         "--packages", type=Path, help="folder that keeps the packages for next time"
     )

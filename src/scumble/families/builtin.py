@@ -1,5 +1,6 @@
 """Small models that come with the package, so that everything runs without a download.
 
+`emoji-flux` (dev) was trained, on emoji at 64 px (`docs/builtin-models.md`); it comes along whole.
 `tiny-flux` (dev), `tiny-flux-schnell` and `tiny-flux-kontext` are FLUX in shape and toys in size.
 Their transformer and text encoders are random numbers from a seed. Their autoencoder is built
 rather than trained: the encoder averages 8x8 pixels and spreads their colour over 16 channels, the
@@ -92,12 +93,18 @@ T5 = {
     "feed_forward_proj": "gated-gelu",
     "is_encoder_decoder": False,
 }
-BUILTIN: Mapping[str, Mapping[str, Any]] = {
+TOYS: Mapping[str, Mapping[str, Any]] = {
     "tiny-flux": {},
     "tiny-flux-schnell": {"guidance_embeds": False},
     "tiny-flux-kontext": {},
 }
 """Names, and what each changes in the transformer's config."""
+
+TRAINED: Mapping[str, Path] = {"emoji-flux": Path(__file__).parent / "emoji_flux"}
+"""Those that come with their weights, as diffusers folders."""
+
+BUILTIN = (*TRAINED, *TOYS)
+"""All of them."""
 
 
 def home() -> Path:
@@ -109,14 +116,16 @@ def home() -> Path:
 
 
 def materialised(name: str) -> Path:
-    """The diffusers folder of a builtin model, made whole or not at all."""
+    """The diffusers folder of a builtin model; a toy's is made whole or not at all."""
+    if name in TRAINED:
+        return TRAINED[name]
     final = home() / "builtin" / f"{name}-{VERSION}"
     if final.is_dir():
         return final
     partial = final.with_name(f".{final.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True)
-        write_tiny_flux(partial, BUILTIN[name])
+        write_tiny_flux(partial, TOYS[name])
         partial.rename(final)
     except (OSError, SafetensorError) as error:
         if final.is_dir():  # somebody else was faster
@@ -139,8 +148,8 @@ def write_tiny_flux(folder: Path, changes: Mapping[str, Any]) -> None:
     _part(folder / "text_encoder", CLIP, clip.skeleton(CLIP), weights="model")
     _part(folder / "text_encoder_2", T5, t5.skeleton(T5), weights="model")
     _part(folder / "vae", AUTOENCODER, vae.skeleton(AUTOENCODER), values=autoencoder_values)
-    _json(folder / "scheduler" / "scheduler_config.json", _scheduler(dynamic=dynamic))
-    _json(folder / "model_index.json", _index())
+    _json(folder / "scheduler" / "scheduler_config.json", scheduler(dynamic=dynamic))
+    _json(folder / "model_index.json", index())
     _tokenizers(folder)
 
 
@@ -241,7 +250,8 @@ def _sampler(shape: tuple[int, ...], *, smooth: bool) -> Tensor:
     return weight
 
 
-def _scheduler(*, dynamic: bool) -> dict[str, Any]:
+def scheduler(*, dynamic: bool) -> dict[str, Any]:
+    """The sampler's config as FLUX.1 publishes it; `dynamic` for dev."""
     return {
         "_class_name": "FlowMatchEulerDiscreteScheduler",
         "base_image_seq_len": 256,
@@ -254,7 +264,8 @@ def _scheduler(*, dynamic: bool) -> dict[str, Any]:
     }
 
 
-def _index() -> dict[str, Any]:
+def index() -> dict[str, Any]:
+    """The model_index.json of a FLUX pipeline."""
     return {
         "_class_name": "FluxPipeline",
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
