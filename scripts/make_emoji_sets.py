@@ -13,7 +13,7 @@ import json
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -229,37 +229,45 @@ def files_in(archive: Path, folder: str) -> dict[str, bytes]:
     return found
 
 
+def told_of(style: Style, packages: Path) -> Iterator[tuple[dict[str, Any], dict[str, bytes]]]:
+    """The entries with a telling name, in Unicode's order, each with all files of the style."""
+    names = files_in(fetched(NAMES_PACKAGE, packages), "package")["emoji.json"]
+    files = files_in(fetched(style.package, packages), style.folder)
+    for entry in sorted(json.loads(names), key=lambda entry: entry["sort_order"]):
+        told = not LEFT_OUT & {entry["category"], entry["subcategory"]}
+        if told and "obsoleted_by" not in entry:
+            yield entry, files
+
+
 def pictures_by_words(style: Style, packages: Path) -> dict[str, bytes]:
     """Each picture of the style that has a telling name, in Unicode's order.
 
     Gendered emoji replace the general ones where both look alike. One name is given twice, to a
     person and to a man in a tuxedo; the later is the one it fits.
     """
-    names = files_in(fetched(NAMES_PACKAGE, packages), "package")["emoji.json"]
-    files = files_in(fetched(style.package, packages), style.folder)
     found = {}
-    for entry in sorted(json.loads(names), key=lambda entry: entry["sort_order"]):
-        file = str(PurePosixPath(entry["image"]).with_suffix(style.suffix))
-        told = not LEFT_OUT & {entry["category"], entry["subcategory"]}
-        if told and "obsoleted_by" not in entry and file in files:
+    for entry, files in told_of(style, packages):
+        file = named(entry["image"], style)
+        if file in files:
             found[words(entry["name"])] = files[file]
     return found
 
 
 def tones_by_words(style: Style, packages: Path) -> dict[str, bytes]:
     """The same people and hands in the five skin tones of Unicode."""
-    names = files_in(fetched(NAMES_PACKAGE, packages), "package")["emoji.json"]
-    files = files_in(fetched(style.package, packages), style.folder)
     found = {}
-    for entry in sorted(json.loads(names), key=lambda entry: entry["sort_order"]):
-        if "obsoleted_by" in entry or LEFT_OUT & {entry["category"], entry["subcategory"]}:
-            continue
-        for code, tone in TONES.items():
-            image = entry.get("skin_variations", {}).get(code, {}).get("image", "")
-            file = str(PurePosixPath(image).with_suffix(style.suffix)) if image else ""
+    for entry, files in told_of(style, packages):
+        toned = entry.get("skin_variations", {})
+        for code, tone in ((code, tone) for code, tone in TONES.items() if code in toned):
+            file = named(toned[code]["image"], style)
             if file in files:
                 found[f"{words(entry['name'])}, {tone} skin tone"] = files[file]
     return found
+
+
+def named(image: str, style: Style) -> str:
+    """The file of a style that shows what the names' package calls `image`."""
+    return str(PurePosixPath(image).with_suffix(style.suffix))
 
 
 def held_out(thing: str) -> bool:
@@ -353,12 +361,12 @@ def save_rows(pictures: dict[str, bytes], style: Style, out: Path) -> None:
 def make(arguments: argparse.Namespace, packages: Path) -> None:
     """Write the set that was asked for."""
     out: Path = arguments.out
-    named = {"style": "twemoji", "subject": "fluent", "mixed": "noto", "full": arguments.style}
+    shown = {"style": "twemoji", "subject": "fluent", "mixed": "noto", "full": arguments.style}
     if arguments.set == "base":
         save_base(packages, out, side=arguments.side)
         print(f"{out} now holds {len(list(out.rglob('*.txt')))} captioned pictures")
         return
-    style = STYLES[named[arguments.set]]
+    style = STYLES[shown[arguments.set]]
     pictures = pictures_by_words(style, packages)
     if arguments.set == "full":
         save_singles(pictures, pictures, style, out, side=arguments.side)
