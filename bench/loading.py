@@ -23,8 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from scumble import families
-from scumble.families import flux, flux_files, spelling, weights
-from scumble.families.flux_keys import TRANSFORMER
+from scumble.families import spelling, weights
+from scumble.families.flux import files as flux_files
+from scumble.families.flux import model as flux
+from scumble.families.flux.keys import TRANSFORMER
 from scumble.families.sources import Sought, in_file
 from scumble.families.tensor_files import header
 

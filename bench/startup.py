@@ -16,7 +16,7 @@ from pathlib import Path
 
 IMPORTS = {
     "import torch": "import torch",
-    "import our FLUX classes": "import scumble.families.flux",
+    "import our FLUX classes": "import scumble.families.flux.model",
     "import diffusers' FLUX class": "from diffusers import FluxTransformer2DModel",
     "import a pipeline and peft": "import peft; from diffusers import FluxPipeline",
 }

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from scumble.families import encoding, weights
 from scumble.families.family import Knobs, Scene, Told, stacked
-from scumble.families.flux import FLUX_DEV
+from scumble.families.flux.model import FLUX_DEV
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import place_for
 from scumble.objective.solvers import walked

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scumble import dice
 from scumble.families.builtin import index, scheduler
-from scumble.families.flux_network import FluxConfig, FluxTransformer
+from scumble.families.flux.network import FluxConfig, FluxTransformer
 
 TRANSFORMER: dict[str, Any] = {
     "_class_name": "FluxTransformer2DModel",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from scumble.adapters.lora import LoraTensors
-from scumble.families.flux_network import FluxConfig, FluxTransformer
+from scumble.families.flux.network import FluxConfig, FluxTransformer
 
 REAL = FluxConfig(guidance_embeds=True)
 TOY = FluxConfig(

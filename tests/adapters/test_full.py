@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from scumble.adapters.full import chosen, opened
 from scumble.errors import JobError
 from scumble.families.family import Told
-from scumble.families.flux import FLUX_DEV
-from scumble.families.flux_network import FluxConfig, FluxTransformer
+from scumble.families.flux.model import FLUX_DEV
+from scumble.families.flux.network import FluxConfig, FluxTransformer
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import Place
 from scumble.validation import probes

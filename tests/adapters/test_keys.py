@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scumble.adapters.keys import JOINTS
-from scumble.families.flux_keys import KEYS, TRANSFORMER
+from scumble.families.flux.keys import KEYS, TRANSFORMER
 from tests.adapters import flux_toys
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scumble.adapters.layouts import ENDINGS, LAYOUTS, Changes, balanced, parsed, spelt
 from scumble.adapters.lora import LoraTensors
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
 from tests.adapters import flux_toys
 from tests.adapters.flux_toys import TOY, shapes_only
 

@@ -18,9 +18,9 @@ from scumble.adapters.layouts import spelt
 from scumble.adapters.names import Names, known
 from scumble.adapters.shapes import Shape, chosen_by_rules, idle, meant, resolved
 from scumble.errors import JobError
-from scumble.families.flux import FLUX_DEV
-from scumble.families.flux_keys import KEYS
-from scumble.families.flux_network import FluxTransformer
+from scumble.families.flux.keys import KEYS
+from scumble.families.flux.model import FLUX_DEV
+from scumble.families.flux.network import FluxTransformer
 from scumble.spec.adapter import LayerRule, LoraSpec
 from tests.adapters.flux_toys import TOY, clip, t5
 

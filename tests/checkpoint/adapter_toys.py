@@ -12,8 +12,8 @@ from scumble.adapters.layouts import Changes
 from scumble.adapters.lora import LoraTensors
 from scumble.checkpoint import export, on_disk
 from scumble.checkpoint.combine import Summand, opened
-from scumble.families.flux import FLUX_DEV
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
+from scumble.families.flux.model import FLUX_DEV
 
 Deltas = dict[tuple[str, str], Tensor]
 

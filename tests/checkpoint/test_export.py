@@ -22,7 +22,7 @@ from scumble.checkpoint import export
 from scumble.checkpoint.info import info
 from scumble.errors import FileError
 from scumble.families import weights
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
 from scumble.sample import Sampling, sampled
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec

@@ -17,8 +17,8 @@ from scumble.checkpoint import combine, low_rank
 from scumble.checkpoint.extract import Asked, Extracted, extracted, opened
 from scumble.checkpoint.merge import Into, merged
 from scumble.errors import FileError, leaves
-from scumble.families.flux import FLUX_DEV
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
+from scumble.families.flux.model import FLUX_DEV
 from tests.checkpoint import adapter_toys as toys
 from tests.families import loose
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from scumble.checkpoint import export
 from scumble.errors import FileError
 from scumble.families import weights
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_mlp", "proj_out", "norm1.linear"]
 PATTERNS = {

@@ -17,8 +17,8 @@ from scumble.checkpoint.combine import MERGED_FROM, RECIPE
 from scumble.checkpoint.merge import Into, merged
 from scumble.errors import leaves
 from scumble.families import weights
-from scumble.families.flux import FLUX_DEV
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
+from scumble.families.flux.model import FLUX_DEV
 from scumble.families.tensor_files import header
 from scumble.spec.model import ModelSpec
 from tests.checkpoint import adapter_toys as toys

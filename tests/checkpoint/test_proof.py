@@ -20,7 +20,7 @@ from scumble.checkpoint.convert import converted
 from scumble.checkpoint.state import ADAPTER
 from scumble.checkpoint.verdicts import Base
 from scumble.errors import FileError
-from scumble.families.flux_network import FluxConfig, FluxTransformer
+from scumble.families.flux.network import FluxConfig, FluxTransformer
 from tests.toys import opened
 
 FLUX = families.find("flux", "dev")

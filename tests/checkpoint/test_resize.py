@@ -16,7 +16,7 @@ from scumble.checkpoint import export, low_rank, proof
 from scumble.checkpoint.low_rank import Cut, Method
 from scumble.checkpoint.resize import Asked, resized
 from scumble.errors import FileError, leaves
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
 
 QKV = "lora_unet_double_blocks_0_img_attn_qkv"
 PROJ = "lora_unet_double_blocks_0_img_attn_proj"

@@ -14,7 +14,7 @@ from scumble.adapters.layouts import LAYOUTS, Changes
 from scumble.adapters.lora import LoraTensors
 from scumble.checkpoint import export
 from scumble.cli.app import main
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
 
 GOLDEN = Path("tests/golden")
 QKV = [f"transformer_blocks.3.attn.to_{letter}" for letter in "qkv"]

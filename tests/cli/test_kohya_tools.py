@@ -21,7 +21,7 @@ from scumble.cli.kohya_tools import TOOLS
 from scumble.cli.kohya_tools import main as tool
 from scumble.cli.merge import strong
 from scumble.errors import leaves
-from scumble.families.flux_keys import KEYS
+from scumble.families.flux.keys import KEYS
 from tests.checkpoint import adapter_toys as toys
 from tests.families import loose
 

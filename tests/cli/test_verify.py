@@ -25,7 +25,7 @@ from scumble.cli.app import main
 from scumble.delivery import Delivery
 from scumble.errors import FileError
 from scumble.events import Event, Proven
-from scumble.families.flux_network import FluxTransformer
+from scumble.families.flux.network import FluxTransformer
 from scumble.preflight.plan import prepared
 from scumble.run import Outcome
 from scumble.trainer.feeder import Feeder

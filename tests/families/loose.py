@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from scumble.families import flux, spelling, tokenizers
+from scumble.families import spelling, tokenizers
 from scumble.families.builtin import random_value
-from scumble.families.flux_keys import TRANSFORMER
+from scumble.families.flux import model as flux
+from scumble.families.flux.keys import TRANSFORMER
 
 Tensors = dict[str, Tensor]
 WIDE = 64

@@ -13,7 +13,7 @@ from scumble import families
 from scumble.families import weights
 from scumble.families.builtin import write_tiny_flux
 from scumble.families.family import Family, Knobs, Prompt, Scene, Told, stacked
-from scumble.families.flux import pack, unpack
+from scumble.families.flux.model import pack, unpack
 from scumble.hardware.blocks import Net, plain, recomputed
 from tests.toys import opened
 

@@ -10,8 +10,9 @@ import torch
 from huggingface_hub import constants
 
 from scumble import families
-from scumble.families import flux_files, weights
+from scumble.families import weights
 from scumble.families.fingerprints import fingerprints
+from scumble.families.flux import files as flux_files
 from scumble.spec.model import ModelSpec
 from tests.conftest import told
 from tests.families import loose

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from scumble.families import flux, flux_files
+from scumble.families.flux import files as flux_files
+from scumble.families.flux import model as flux
 
 Facts = dict[str, Any]
 

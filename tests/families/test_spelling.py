@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from scumble.families import flux, flux_files, spelling
-from scumble.families.flux_keys import TRANSFORMER
+from scumble.families import spelling
+from scumble.families.flux import files as flux_files
+from scumble.families.flux import model as flux
+from scumble.families.flux.keys import TRANSFORMER
 from scumble.families.readings import readings
 from scumble.families.sources import Sought, in_file
 from scumble.families.tensor_files import header

@@ -211,8 +211,10 @@ def test_loading_takes_no_more_memory_than_the_file_is_long(tmp_path: Path) -> N
 
 def sparse(file: Path, sizes: dict[str, int]) -> Path:
     """A transformer of zeros in bf16, in the authors' layout, that takes no room on the disk."""
-    from scumble.families import flux, flux_files, spelling
-    from scumble.families.flux_keys import TRANSFORMER
+    from scumble.families import spelling
+    from scumble.families.flux import files as flux_files
+    from scumble.families.flux import model as flux
+    from scumble.families.flux.keys import TRANSFORMER
 
     module = flux.skeleton("denoiser", {**flux_files.DENOISER, **sizes})
     shapes = spelling.fused(module.state_dict(), TRANSFORMER)

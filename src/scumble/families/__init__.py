@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from scumble.families.family import Family
 
 FAMILIES = {
-    ("flux", "dev"): "flux:FLUX_DEV",
-    ("flux", "schnell"): "flux:FLUX_SCHNELL",
-    ("flux", "kontext"): "flux:FLUX_KONTEXT",
+    ("flux", "dev"): "flux.model:FLUX_DEV",
+    ("flux", "schnell"): "flux.model:FLUX_SCHNELL",
+    ("flux", "kontext"): "flux.model:FLUX_KONTEXT",
 }
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from scumble.dice import generator
 from scumble.errors import DiskError
 from scumble.families.encoders import clip, t5, vae
-from scumble.families.flux_network import FluxConfig, FluxTransformer
+from scumble.families.flux.network import FluxConfig, FluxTransformer
 
 VERSION = 1  # a change of what is made changes the folder's name
 HEAD = 32

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from scumble.adapters.keys import Keys
@@ -25,6 +26,9 @@ TEXT_MASK = "text_mask"
 
 Pixels = Float[Tensor, "batch 3 rows columns"]
 """From -1 (black) to 1 (white)."""
+
+Sight = UInt8[np.ndarray, "rows columns 3"]
+"""A picture as a text's reader is shown it."""
 
 Config = Mapping[str, Any]
 """A part's config.json."""
@@ -44,6 +48,9 @@ class Prompt:
     tokens: int
     masked: bool = False
     """Whether its padding is hidden from what reads it and from the network."""
+
+    pictures: tuple[Sight, ...] = ()
+    """What it is read with, in order, each at the size that `Family.glance` asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +197,14 @@ class Family:
 
     preview_steps: int
     preview_guidance: float
+    preview_scale: float = 1.0
+    """How far a picture is led away from the answer without the prompt, as published; 1: not at
+    all (see `guided`)."""
+
+    glance: Callable[[int, int], tuple[int, int]] | None = None
+    """Height and width at which a reference of that height and width is shown to what reads the
+    texts; None: texts are read by themselves."""
+
     targets: Mapping[str, tuple[str, ...]]
     """Layers by preset; see `adapters.attach.matches`."""
 

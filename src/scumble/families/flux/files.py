@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from scumble.families.encoders import clip, t5
 from scumble.families.family import Config, Loose, Need, Part
-from scumble.families.flux_keys import TRANSFORMER
+from scumble.families.flux.keys import TRANSFORMER
 from scumble.families.spelling import Cut, cutter, whole
 from scumble.families.tensor_files import Shape
 

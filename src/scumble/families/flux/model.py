@@ -30,9 +30,9 @@ from scumble.families.family import (
     Tools,
     stacked,
 )
-from scumble.families.flux_files import GUIDED, NEEDS, PARTS, UNGUIDED
-from scumble.families.flux_keys import KEYS
-from scumble.families.flux_network import FluxConfig, FluxTransformer, Grid, hidden, joined
+from scumble.families.flux.files import GUIDED, NEEDS, PARTS, UNGUIDED
+from scumble.families.flux.keys import KEYS
+from scumble.families.flux.network import FluxConfig, FluxTransformer, Grid, hidden, joined
 from scumble.hardware.blocks import Net
 from scumble.objective.process import Latents, RectifiedFlow, Times
 

@@ -281,7 +281,7 @@ class SingleBlock(nn.Module):
 
 
 class FluxTransformer(nn.Module):
-    """The parts of the transformer; `families.flux.predict` walks them."""
+    """The parts of the transformer; `families.flux.model.predict` walks them."""
 
     def __init__(self, config: FluxConfig) -> None:
         super().__init__()

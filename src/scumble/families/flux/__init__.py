@@ -1,0 +1,1 @@
+"""FLUX.1: its network, its parts as files, and the names of its layers."""
