@@ -18,7 +18,7 @@ from scumble.data.library import Library
 from scumble.disk import made
 from scumble.events import Event, Previewed, Resumed, Saved, Warned
 from scumble.families import weights
-from scumble.families.family import Entry, Knobs
+from scumble.families.family import Knobs
 from scumble.families.tensor_files import header
 from scumble.hardware.blocks import Net, run_for
 from scumble.observers import pictures
@@ -36,7 +36,7 @@ from scumble.trainer.step import Method
 from scumble.validation import previews
 
 Tell = Callable[[Event], None]
-Asked = Sequence[tuple[previews.Request, Entry]]
+Asked = Sequence[previews.Sitting]
 
 
 def source(plan: Plan, library: Library) -> Source:
@@ -116,14 +116,6 @@ def _base(plan: Plan) -> Mapping[str, torch.Tensor]:
     return _denoiser(plan, torch.device("cpu")).state_dict()
 
 
-def asked_for(plan: Plan, library: Library) -> Asked:
-    """What previews are to show, and the texts as the network reads them."""
-    if not plan.job.validation.every:
-        return []
-    wanted = previews.requests(plan.job.validation, plan.family)
-    return [(one, library.texts.read(library.text_key(one.prompt))) for one in wanted]
-
-
 def _previewing(
     plan: Plan, asked: Asked, net: Net, shown: Callable[[], AbstractContextManager[None]]
 ) -> Callable[[int], Previewed]:
@@ -150,7 +142,7 @@ def _previewing(
         return Previewed(
             step=step,
             pictures=painted,
-            prompts=tuple(one.prompt for one, _ in asked),
+            prompts=tuple(one.request.prompt for one in asked),
             seconds=perf_counter() - start,
         )
 

@@ -22,10 +22,10 @@ from scumble.adapters.full import FullWeights
 from scumble.adapters.layouts import Changes
 from scumble.checkpoint import bases, export, network, network_proof, proof, verdicts
 from scumble.checkpoint.bases import DENOISER
+from scumble.data.picture_set import PictureSet
 from scumble.disk import made
 from scumble.errors import FileError, gather
 from scumble.events import Event, Exported, Proven, Proving, Verdict, Warned
-from scumble.families.family import Entry
 from scumble.observers import pictures
 from scumble.preflight import kohya_run
 from scumble.preflight.plan import Plan
@@ -33,16 +33,13 @@ from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.trainer import optimizers
 from scumble.trainer.loop import Parts
 from scumble.validation import probes
-from scumble.validation.previews import Request
-from scumble.validation.probes import Kit
+from scumble.validation.previews import Request, Sitting
+from scumble.validation.probes import Kit, Probes
 
 Tell = Callable[[Event], None]
-Asked = Sequence[tuple[Request, Entry]]
+Asked = Sequence[Sitting]
 LINES = 12
 """Last lines of a process that died, as they are told."""
-
-SIZE = (256, 256)
-"""Height and width of the pictures that are asked about where the job makes none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,25 +241,48 @@ def _written(plan: Plan, write: Write, layout: str, step: int, tell: Tell) -> Pa
 def _keep_kit(plan: Plan, parts: Parts, asked: Asked, base: Path, step: int) -> None:
     """What the network answers now, at a few points, with the adapter and without."""
     family, place, net = plan.family, plan.place, parts.method.net
-    if asked:
-        request, text = asked[0]
-        size = (request.height, request.width)
-        points = probes.about_text(family, text, size, request.guidance)
-    else:
-        shapes = {n: one(plan.model.configs, plan.tokens) for n, one in family.text_fields.items()}
-        points = probes.made(family, shapes, place, SIZE)
+    points = _points(plan, asked)
     trained = probes.velocities(family, net, place, points)
     with parts.adapters.off():
         plain = probes.velocities(family, net, place, points)
     folder = plan.folder / probes.FOLDER
     made(folder)
-    kit = Kit(probes=points, trained=trained, base=plain, about=_kit_about(plan, asked, base, step))
+    about = _kit_about(plan, asked, base, step)
+    preview = _preview(asked[0]) if asked else probes.Preview()
+    kit = Kit(probes=points, trained=trained, base=plain, about=about, preview=preview)
     probes.write(folder / probes.FILE, kit)
+
+
+def _points(plan: Plan, asked: Asked) -> Probes:
+    """Where the network is asked: with the first preview's text and references, else with made-up
+    ones, and as many references as an example of the job shows."""
+    family, own = plan.family, asked[0].references if asked else ()
+    if asked:
+        request, text = asked[0].request, asked[0].text
+        size, guidance = (request.height, request.width), request.guidance
+    else:
+        shapes = {n: one(plan.model.configs, plan.tokens) for n, one in family.text_fields.items()}
+        text, size = probes.made_up(shapes, plan.place), probes.SIZE
+        guidance = family.preview_guidance
+    shown = own or probes.beside(family, size, max(map(_most_shown, plan.sets)))
+    return probes.about_text(family, text, size, guidance, shown)
+
+
+def _preview(sitting: Sitting) -> probes.Preview:
+    """What it takes to paint it again, besides its text."""
+    references = tuple(one.float().cpu() for one in sitting.references)
+    return probes.Preview(references=references, negative=sitting.without or {})
+
+
+def _most_shown(one: PictureSet) -> int:
+    """How many references an example of the set shows at once, at the most."""
+    most = max((len(one.there(member)) for member in range(len(one.examples))), default=0)
+    return most if one.spec.reference_sampling == "combined" else min(1, most)
 
 
 def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any]:
     model = plan.job.model.model_copy(update={"text_tokens": plan.tokens})
-    request = asked[0][0] if asked else None
+    request = asked[0].request if asked else None
     picture = pictured(plan, request, step) if request else None
     return {
         "model": model.model_dump(mode="json"),

@@ -14,7 +14,7 @@ from scumble.errors import JobError
 from scumble.families import weights
 from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place
-from scumble.preflight import shaping
+from scumble.preflight import flavours, shaping
 from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
@@ -39,20 +39,21 @@ def chosen(model: weights.Model, job: JobSpec, *, fresh: bool) -> Chosen:
     """
     denoiser = weights.skeleton(model, "denoiser")
     weights.compared(model, "denoiser", denoiser)
+    strange = flavours.remarks(model, denoiser)
     presets, keys, layouts = model.family.targets, model.family.keys, job.export.layouts
     match job.adapter:
         case LoraSpec():
             one = shaping.shaped(model.family, denoiser, job, fresh=fresh)
             sound.refuse_nameless("export.layout", one.layers.keys(), keys, layouts)
             sizes = one.shape.sizes(one.layers)
-            return Chosen(denoiser, sizes, one.layers, one.shape, one.remarks)
+            return Chosen(denoiser, sizes, one.layers, one.shape, (*one.remarks, *strange))
         case FullSpec(targets=targets):
             shaping.checked(model.family, job)
             names = full.chosen(denoiser, targets, presets)
             sizes = {name: tuple(one.shape) for name, one in denoiser.state_dict().items()}
             for layout in layouts:
                 network.composed(sizes, layout, keys["denoiser"])
-            return Chosen(denoiser, {name: sizes[name] for name in names}, {})
+            return Chosen(denoiser, {name: sizes[name] for name in names}, {}, remarks=strange)
 
 
 def movable(job: JobSpec, place: Place, trained: Mapping[str, Shape]) -> None:

@@ -57,7 +57,7 @@ def shaped(family: Family, denoiser: nn.Module, job: JobSpec, *, fresh: bool) ->
     if spec.start is not None and spec.start.shape == "file":
         shape = as_filed(told, linears, spec, names)
     else:
-        targeted = chosen(denoiser, spec.targets, family.targets)
+        targeted = _heard(family, denoiser, chosen(denoiser, spec.targets, family.targets))
         shape = resolved(chosen_by_rules(linears, targeted, spec, names), spec, names)
     shape = replace(shape, others=tuple(n for n in linears if n not in shape.slots))
     layers = {name: linears[name] for name in shape.slots}
@@ -67,6 +67,18 @@ def shaped(family: Family, denoiser: nn.Module, job: JobSpec, *, fresh: bool) ->
     _moving(shape, job)
     said = tuple(remark for remark in remarks if remark)
     return Shaped(shape=shape, layers=layers, remarks=said)
+
+
+def _heard(
+    family: Family, denoiser: nn.Module, targeted: Mapping[str, nn.Linear]
+) -> dict[str, nn.Linear]:
+    """Those of the layers that can learn; JobError if none of them can."""
+    mute = family.mute(denoiser) if family.mute is not None else ()
+    left = {name: one for name, one in targeted.items() if name not in mute}
+    if not left:
+        problem = f"what {next(iter(targeted))} answers reaches no picture, so that it cannot learn"
+        raise JobError("adapter.targets", problem, "name others, or a preset")
+    return left
 
 
 def checked(family: Family, job: JobSpec) -> None:
