@@ -12,13 +12,16 @@ from torch import nn
 
 from scumble import __version__
 from scumble.adapters import full
+from scumble.adapters.names import DENOISER
 from scumble.caching import served
 from scumble.checkpoint import sound, state, store
+from scumble.data import serving
 from scumble.data.library import Library
 from scumble.disk import made
 from scumble.events import Event, Previewed, Resumed, Saved, Warned
 from scumble.families import weights
 from scumble.families.family import Entry, Knobs
+from scumble.families.reader import readers
 from scumble.families.tensor_files import header
 from scumble.hardware.blocks import Net, run_for
 from scumble.observers import pictures
@@ -32,7 +35,7 @@ from scumble.trainer.feeder import Feeder, Source
 from scumble.trainer.loop import Parts
 from scumble.trainer.optimizer_state import restore, state_of
 from scumble.trainer.signals import Signals
-from scumble.trainer.step import Method
+from scumble.trainer.step import Method, told_now
 from scumble.validation import previews
 
 Tell = Callable[[Event], None]
@@ -52,8 +55,8 @@ def source(plan: Plan, library: Library) -> Source:
 def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Parts:
     """Weights loaded, adapters attached, the optimizer made: in the order that never changes."""
     job, place = plan.job, plan.place
-    denoiser = _denoiser(plan, place.device)
-    worn = _worn(plan, denoiser)
+    denoiser, encoders = _denoiser(plan, place.device), _encoders(plan)
+    worn = _worn(plan, denoiser, encoders)
     adapters, optimizer = worn.adapters, worn.optimizer
     net = Net(denoiser, run_for(gradient_checkpointing=job.hardware.gradient_checkpointing))
     trained = adapters.parameters()
@@ -63,13 +66,14 @@ def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Par
         place=place,
         knobs=Knobs(guidance=job.model.guidance),
         objective=job.objective,
+        encoders=encoders,
     )
     return Parts(
         method=method,
         adapters=adapters,
         optimizer=optimizer,
         feed=feeder.step,
-        preview=_previewing(plan, asked, net, partial(optimizers.shown, optimizer, trained)),
+        preview=_previewing(plan, asked, method, partial(optimizers.shown, optimizer, trained)),
         save=_saving(plan, worn),
         stop=lambda: signals.asked,
         factors=worn.factors,
@@ -93,15 +97,24 @@ def _loaded_in(plan: Plan) -> torch.dtype:
     return lower
 
 
-def _worn(plan: Plan, denoiser: nn.Module) -> Dressed:
+def _encoders(plan: Plan) -> dict[str, nn.Module]:
+    """The text encoders that are trained."""
+    dtype, device = plan.place.dtype, plan.place.device
+    return {
+        part: weights.loaded(plan.model, part, dtype=dtype, device=device)
+        for part in plan.model.trained
+    }
+
+
+def _worn(plan: Plan, denoiser: nn.Module, encoders: Mapping[str, nn.Module]) -> Dressed:
     """What learns and what moves it: adapters in the network, or weights of its own."""
     training = plan.job.training
     match plan.job.adapter:
         case LoraSpec() as spec:
-            assert plan.shape
             # of a run that goes on, a checkpoint holds the values
             told = {} if plan.newest else started(plan.family, spec)
-            return dressed(denoiser, plan.shape, spec, training, told)
+            networks = {DENOISER: denoiser, **encoders}
+            return dressed(networks, plan.shapes, spec, training, told)
         case FullSpec() as spec:
             names = full.chosen(denoiser, spec.targets, plan.family.targets)
             dtype = optimizers.weights_dtype(training.optimizer)
@@ -121,11 +134,13 @@ def asked_for(plan: Plan, library: Library) -> Asked:
     if not plan.job.validation.every:
         return []
     wanted = previews.requests(plan.job.validation, plan.family)
-    return [(one, library.texts.read(library.text_key(one.prompt))) for one in wanted]
+    prompts = [one.prompt for one in wanted]
+    kept = [serving.read(library, one) if readers(plan.model) else {} for one in prompts]
+    return list(zip(wanted, serving.with_words(library, prompts, kept), strict=True))
 
 
 def _previewing(
-    plan: Plan, asked: Asked, net: Net, shown: Callable[[], AbstractContextManager[None]]
+    plan: Plan, asked: Asked, method: Method, shown: Callable[[], AbstractContextManager[None]]
 ) -> Callable[[int], Previewed]:
     """Pictures of the weights that would be delivered now."""
     job = plan.job
@@ -146,7 +161,8 @@ def _previewing(
         folder = pictures.samples(plan.folder, step)
         made(folder)
         with shown():
-            painted = tuple(previews.painted(painter, net, asked, folder, about))
+            now = [(one, told_now(method, entry)) for one, entry in asked]
+            painted = tuple(previews.painted(painter, method.net, now, folder, about))
         return Previewed(
             step=step,
             pictures=painted,

@@ -11,27 +11,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scumble.adapters.attach import Adapters
 from scumble.adapters.full import FullWeights
-from scumble.adapters.layouts import Changes
+from scumble.adapters.joint import Joint
 from scumble.checkpoint import bases, export, network, network_proof, proof, verdicts
 from scumble.checkpoint.bases import DENOISER
 from scumble.disk import made
 from scumble.errors import FileError, gather
 from scumble.events import Event, Exported, Proven, Proving, Verdict, Warned
 from scumble.families.family import Entry
+from scumble.families.reader import worded
 from scumble.observers import pictures
 from scumble.preflight import kohya_run
 from scumble.preflight.plan import Plan
 from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.trainer import optimizers
 from scumble.trainer.loop import Parts
+from scumble.trainer.step import told_now
 from scumble.validation import probes
 from scumble.validation.previews import Request
 from scumble.validation.probes import Kit
@@ -40,6 +41,9 @@ Tell = Callable[[Event], None]
 Asked = Sequence[tuple[Request, Entry]]
 LINES = 12
 """Last lines of a process that died, as they are told."""
+
+PROMPT = "a photograph of a cat"
+"""What encoders that are trained are asked to read where the job makes no previews."""
 
 SIZE = (256, 256)
 """Height and width of the pictures that are asked about where the job makes none."""
@@ -149,7 +153,7 @@ def _writer(plan: Plan, parts: Parts, about: Mapping[str, str]) -> Write:
     match parts.adapters:
         case FullWeights() as weights:
             return _networks(plan, weights, about)
-        case Adapters() as adapters:
+        case Joint() as adapters:
             return _adapters(plan, adapters, about)
         case _:
             raise AssertionError("nothing else is trained")
@@ -171,8 +175,7 @@ def _about(plan: Plan, step: int) -> dict[str, str]:
 def _of_kind(plan: Plan) -> dict[str, str]:
     match plan.job.adapter:
         case LoraSpec():
-            assert plan.shape
-            slots = plan.shape.slots.values()
+            slots = [one for shape in plan.shapes.values() for one in shape.slots.values()]
             told = {"rank": {one.rank for one in slots}, "alpha": {one.alpha for one in slots}}
             return {
                 f"scumble.{n}": ", ".join(f"{v:g}" for v in sorted(each))
@@ -185,18 +188,22 @@ def _of_kind(plan: Plan) -> dict[str, str]:
             }
 
 
-def _adapters(plan: Plan, adapters: Adapters, about: Mapping[str, str]) -> Write:
+def _adapters(plan: Plan, adapters: Joint, about: Mapping[str, str]) -> Write:
     """Files of an adapter."""
-    changes: Changes = {DENOISER: adapters.tensors()}
+    changes = adapters.changes()
     keys, dtype, about = plan.family.keys, plan.job.export.dtype, {**about, **proof.marks(changes)}
     told = f"{plan.family.name} {plan.family.flavour}"
+    spelt = {
+        part: {plan.shapes[part].names.table(name): one for name, one in layers.items()}
+        for part, layers in plan.layers.items()
+    }
 
     def write(file: Path, layout: str) -> tuple[int, Sequence[Verdict]]:
         count = export.write(file, changes, keys, layout=layout, dtype=dtype, about=about)
         if not export.holds(file, changes, keys, layout=layout, dtype=dtype):
             problem = "the file read back is not what was written"
             raise FileError(file, problem, "look at the disk, then run the same command again")
-        base = bases.of_layers(plan.family, plan.layers, told)
+        base = bases.of_layers(plan.family, spelt, told)
         return count, verdicts.looked(file, base).verdicts
 
     return write
@@ -243,21 +250,29 @@ def _written(plan: Plan, write: Write, layout: str, step: int, tell: Tell) -> Pa
 
 def _keep_kit(plan: Plan, parts: Parts, asked: Asked, base: Path, step: int) -> None:
     """What the network answers now, at a few points, with the adapter and without."""
-    family, place, net = plan.family, plan.place, parts.method.net
+    family, place, method = plan.family, plan.place, parts.method
+    size, guidance, entry = SIZE, family.preview_guidance, _made_up(plan)
     if asked:
-        request, text = asked[0]
-        size = (request.height, request.width)
-        points = probes.about_text(family, text, size, request.guidance)
-    else:
-        shapes = {n: one(plan.model.configs, plan.tokens) for n, one in family.text_fields.items()}
-        points = probes.made(family, shapes, place, SIZE)
-    trained = probes.velocities(family, net, place, points)
+        request, entry = asked[0]
+        size, guidance = (request.height, request.width), request.guidance
     with parts.adapters.off():
-        plain = probes.velocities(family, net, place, points)
+        read = told_now(method, entry) if method.encoders else None
+        before = probes.about_text(family, read or entry, size, guidance)
+        plain = probes.velocities(family, method.net, place, before)
+    points = replace(before, text=told_now(method, entry), plain=read)
+    trained = probes.velocities(family, method.net, place, points)
     folder = plan.folder / probes.FOLDER
     made(folder)
     kit = Kit(probes=points, trained=trained, base=plain, about=_kit_about(plan, asked, base, step))
     probes.write(folder / probes.FILE, kit)
+
+
+def _made_up(plan: Plan) -> Entry:
+    """A text of which only those encoders know what it says that are trained."""
+    model, tokens = plan.model, plan.tokens
+    shapes = {n: one(model.configs, tokens) for n, one in plan.family.text_fields.items()}
+    words = worded(model, tokens)([PROMPT])[0] if model.trained else {}
+    return {**probes.made_up(shapes, plan.place), **words}
 
 
 def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any]:
@@ -272,6 +287,7 @@ def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any
         "dtype": plan.job.export.dtype,
         "step": step,
         "request": asdict(request) if request else None,
+        "prompt": request.prompt if request else PROMPT,
         "picture": picture.relative_to(plan.folder).as_posix() if picture else None,
     }
 

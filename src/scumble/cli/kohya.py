@@ -33,7 +33,6 @@ def flux_train_network(context: typer.Context) -> None:
     from scumble.cli import show
     from scumble.dialects.kohya.job import from_settings, settings
     from scumble.dialects.kohya.notes import block
-    from scumble.dialects.kohya.present import without_encoders
 
     base = Path.cwd()
     asked, draft = settings(words, base)
@@ -41,7 +40,7 @@ def flux_train_network(context: typer.Context) -> None:
         gather("this command cannot run", draft.problems)
         show.line(f"Wrote {_written(asked)}")
         return
-    made = without_encoders(from_settings(asked, draft))
+    made = from_settings(asked, draft)
     show.table(block(made.notes))
     write(made.files)
     if asked["wandb_api_key"]:

@@ -49,6 +49,9 @@ class Library:
     read: Callable[[Sequence[str]], list[Entry]] | None = None
     """Encodes texts that are not kept, when their turn comes."""
 
+    words: Callable[[Sequence[str]], list[Entry]] | None = None
+    """Texts as numbers, for encoders that read them anew at every step."""
+
     def __enter__(self) -> Library:
         return self
 

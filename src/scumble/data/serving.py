@@ -86,9 +86,22 @@ def _mask(library: Library, one: PictureSet, look: Look) -> Tensor:
 
 def _words(library: Library, texts: Sequence[str]) -> list[Entry]:
     if library.keeps_texts:
-        return [library.texts.read(library.text_key(text)) for text in texts]
+        return with_words(library, texts, [read(library, text) for text in texts])
     assert library.read is not None
-    return library.read(texts)
+    return with_words(library, texts, library.read(texts))
+
+
+def read(library: Library, text: str) -> Entry:
+    """What is kept of a text."""
+    return library.texts.read(library.text_key(text))
+
+
+def with_words(library: Library, texts: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
+    """Entries with the numbers that encoders in training read as well."""
+    if library.words is None:
+        return list(entries)
+    words = library.words(texts)
+    return [{**one, **each} for one, each in zip(entries, words, strict=True)]
 
 
 def _batch(library: Library, one: PictureSet, group: Sequence[Shown]) -> Batch:

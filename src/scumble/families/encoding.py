@@ -137,8 +137,12 @@ def picture_bytes(model: weights.Model, kept: CacheSpec, size: tuple[int, int]) 
 
 def text_bytes(model: weights.Model, place: Place, tokens: int, kept: CacheSpec) -> int:
     """What the entry of a text takes of the disk."""
-    fields = model.family.text_fields.items()
-    shapes = {name: shape(model.configs, tokens) for name, shape in fields}
+    family, still = model.family, readers(model)
+    shapes = {
+        name: shape(model.configs, tokens)
+        for name, shape in family.text_fields.items()
+        if family.text_parts[name] in still
+    }
     total = packing.entry_bytes(shapes, packing.precision(kept.text_dtype, place.dtype))
     return total + packing.SHAPE_BYTES + tokens if model.masked else total
 

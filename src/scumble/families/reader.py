@@ -120,6 +120,17 @@ class Reader:
         return [{name: one.cpu() for name, one in entry.items()} for entry in kept]
 
 
+def worded(model: weights.Model, tokens: int) -> Callable[[Sequence[str]], list[Entry]]:
+    """What makes numbers of texts, for encoders that are elsewhere."""
+    tools, family = weights.tools(model), model.family
+
+    def words(texts: Sequence[str]) -> list[Entry]:
+        return [family.words(tools, Prompt(text, tokens, masked=model.masked)) for text in texts]
+
+    return words
+
+
 def readers(model: weights.Model) -> list[str]:
-    """The parts of a model that read texts."""
-    return [name for name, part in model.family.parts.items() if part.tokenizer is not None]
+    """The parts of a model that read texts and stay as they are."""
+    parts = model.family.parts.items()
+    return [name for name, one in parts if one.tokenizer and name not in model.trained]

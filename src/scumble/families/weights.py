@@ -42,6 +42,10 @@ class Model:
     merged: tuple[Merged, ...] = ()
     """What is added to the weights whenever they are loaded, in this order."""
 
+    trained: tuple[str, ...] = ()
+    """The text encoders that a job trains: they read at every step, and nothing of what they make
+    is kept."""
+
     masked: bool = False
     """Whether padding is hidden from text encoders and network, as the job's `text_mask` says."""
 

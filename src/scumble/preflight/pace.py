@@ -34,7 +34,7 @@ def work(plan: Plan, tokens: float) -> dict[str, Any]:
         **masked,
         "model": f"{plan.family.name} {plan.family.flavour} {_shape(plan)}",
         "adapter": job.adapter.model_dump(mode="json", exclude={"alpha"}),
-        "trained": [len(plan.layers), plan.trained_parameters],
+        "trained": [sum(map(len, plan.layers.values())), plan.trained_parameters],
         "sizes": sorted({(*shelf.size, shelf.batch) for shelf in shelves}),
         "tokens_in_unit": float(f"{tokens:.2g}"),
         "text_tokens": plan.tokens,

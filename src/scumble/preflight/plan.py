@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import nn
 
 from scumble import families
 from scumble.adapters import shapes
+from scumble.adapters.names import DENOISER
 from scumble.checkpoint import folder as run_folder
 from scumble.checkpoint import merging, store
 from scumble.checkpoint.store import Checkpoint
@@ -29,6 +30,7 @@ from scumble.errors import DiskError, JobError, ScumbleError, gather
 from scumble.families import encoding, hub, weights
 from scumble.families.family import Family
 from scumble.families.fingerprints import fingerprints
+from scumble.families.reader import readers
 from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place, place_for
 from scumble.observers import trackers
@@ -36,6 +38,7 @@ from scumble.preflight import choosing, counting, mixture, texts
 from scumble.preflight.located import located
 from scumble.preflight.mixture import hashed
 from scumble.preflight.texts import Texts
+from scumble.spec.adapter import LoraSpec
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
 from scumble.validation import previews
@@ -61,11 +64,11 @@ class Plan:
     denoiser: nn.Module
     """Without weights."""
 
-    layers: Mapping[str, nn.Linear]
-    """What the adapter goes to; none where the network's own weights are trained."""
+    layers: Mapping[str, Mapping[str, nn.Linear]]
+    """What the adapter goes to, by part; none where the network's own weights are trained."""
 
-    shape: shapes.Shape | None
-    """What each of these layers gets."""
+    shapes: Mapping[str, shapes.Shape]
+    """What each of these layers gets, by part."""
 
     remarks: tuple[str, ...]
     """What there is to say of them, in sentences."""
@@ -125,6 +128,8 @@ class Plan:
 
     def texts(self) -> list[str]:
         """Every text that is kept, once each: captions and prompts of previews."""
+        if not readers(self.model):
+            return []
         asked = self.job.validation.asked if self.job.validation.every else ()
         prompts = [one.prompt for one in asked]
         captions = self.asked.texts if self.keeps_texts else ()
@@ -137,8 +142,9 @@ class Plan:
 
     @property
     def keeps_texts(self) -> bool:
-        """Whether encoded captions are kept."""
-        return self.keeps_pictures and self.job.cache.texts == "ahead"
+        """Whether encoded captions are kept: as far as their encoders stay as they are."""
+        ahead = self.keeps_pictures and self.job.cache.texts == "ahead"
+        return ahead and bool(readers(self.model))
 
     def shelves(self) -> list[str]:
         """The shelves of the cache that the job works with."""
@@ -231,7 +237,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
         place=place,
         denoiser=chosen.denoiser,
         layers=chosen.layers,
-        shape=chosen.shape,
+        shapes=chosen.shapes,
         remarks=chosen.remarks,
         trained=chosen.trained,
         scans=scans,
@@ -314,4 +320,6 @@ def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
     if not family.guidance_embedded and job.model.guidance != 1.0:
         problem = f"{family.name} {family.flavour} takes no guidance"
         raise JobError("model.guidance", problem, "leave it out")
-    return merging.with_merged(model, job.model, base)
+    model = merging.with_merged(model, job.model, base)
+    parts = job.adapter.parts if isinstance(job.adapter, LoraSpec) else ()
+    return replace(model, trained=tuple(part for part in parts if part != DENOISER))

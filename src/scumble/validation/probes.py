@@ -35,7 +35,7 @@ SIDE = 512
 TEXT_SIZE = 0.25
 """Spread of a made-up text's numbers, about that of T5's."""
 
-TEXT = "text."
+TEXT, PLAIN = "text.", "plain."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Probes:
     times: Times
     text: Entry
     guidance: float
+    plain: Entry | None = None
+    """The same text as the base model's encoders read it, where these are trained too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +65,16 @@ def made(
     family: Family, shapes: Mapping[str, tuple[int, ...]], place: Place, size: tuple[int, int]
 ) -> Probes:
     """Probes for a picture of that height and width, with a made-up text of these shapes."""
+    return about_text(family, made_up(shapes, place), size, family.preview_guidance)
+
+
+def made_up(shapes: Mapping[str, tuple[int, ...]], place: Place) -> Entry:
+    """A text that nobody has read, of these shapes."""
     text = {
         name: TEXT_SIZE * torch.randn(shape, generator=dice.generator("proof", "text", name))
         for name, shape in shapes.items()
     }
-    spoken = {name: tensor.to(place.dtype) for name, tensor in text.items()}
-    return about_text(family, spoken, size, family.preview_guidance)
+    return {name: tensor.to(place.dtype) for name, tensor in text.items()}
 
 
 def about_text(family: Family, text: Entry, size: tuple[int, int], guidance: float) -> Probes:
@@ -117,6 +123,7 @@ def write(file: Path, kit: Kit) -> None:
         "trained": kit.trained,
         "base": kit.base,
         **{TEXT + name: tensor.cpu().contiguous() for name, tensor in probes.text.items()},
+        **{PLAIN + name: one.cpu().contiguous() for name, one in (probes.plain or {}).items()},
     }
     about = json.dumps({"guidance": probes.guidance, **kit.about})
     write_whole(file, save(tensors, {"about": about}))
@@ -134,7 +141,8 @@ def read(file: Path) -> Kit:
         text = {n.removeprefix(TEXT): one for n, one in found.items() if n.startswith(TEXT)}
         guidance = float(about.pop("guidance"))
         noisy, times = found["noisy"], found["times"]
-        probes = Probes(noisy=noisy, times=times, text=text, guidance=guidance)
+        plain = {n.removeprefix(PLAIN): one for n, one in found.items() if n.startswith(PLAIN)}
+        probes = Probes(noisy=noisy, times=times, text=text, guidance=guidance, plain=plain or None)
         return Kit(probes=probes, trained=found["trained"], base=found["base"], about=about)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         problem = f"these probes cannot be read ({error})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,9 +20,9 @@ from scumble.families.family import Entry, Family
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import Place
 from scumble.spec.model import ModelSpec
-from scumble.validation import likeness, previews, probes
+from scumble.validation import likeness, previews, probes, texts
 from scumble.validation.previews import Request
-from scumble.validation.probes import Kit
+from scumble.validation.probes import Kit, Probes
 
 DENOISER = "denoiser"
 T = TypeVar("T")
@@ -89,32 +89,36 @@ class Stage:
     @cached_property
     def plain_velocities(self) -> Tensor:
         """What the base model answers here."""
-        return self.answers()
+        told = self.probes
+        return self.answers(told if told.plain is None else replace(told, text=told.plain))
 
     def velocity(self, changes: Changes) -> Iterator[Verdict]:
         """What the file makes of the network's answers, against what the run made of them."""
         base = self.plain_velocities
         found = self.worn(changes, self.answers)
-        if beside := sorted(changes.keys() - {DENOISER}):
-            names = " and ".join(beside)
-            words = f"what it makes of {names} was not looked at: texts are not read again here"
-            yield _verdict("texts", "unknown", words)
+        yield from texts.read_again(self, changes, VELOCITY_BAR[_coarse(self)])
         if self.kit or changes.get(DENOISER):
             yield from weighed(self, found, base)
 
     def picture(self, changes: Changes, name: str) -> tuple[list[Verdict], tuple[Path, ...]]:
         """The run's last preview made again, and the base model's; kept under the file's name."""
-        return compared(self, self.worn(changes, self.painted), self.painted(), name)
+        return compared(self, self.worn(changes, self.painted), self.painted_by_base(), name)
 
-    def answers(self) -> Tensor:
+    def answers(self, asked: Probes | None = None) -> Tensor:
         """What the denoiser answers as it stands."""
         net = Net(self.denoiser, plain)
-        return probes.velocities(self.family, net, self.place, self.probes)
+        return probes.velocities(self.family, net, self.place, asked or self.probes)
 
     def painted(self) -> Image.Image:
         """The run's preview, of the denoiser as it stands."""
         assert self.kit and self.request
         return self.paint(self.request, self.kit.probes.text)
+
+    def painted_by_base(self) -> Image.Image:
+        """The same of the base model, which may read the text in its own way."""
+        assert self.kit and self.request
+        told = self.kit.probes
+        return self.paint(self.request, told.text if told.plain is None else told.plain)
 
     def paint(self, request: Request, text: Entry) -> Image.Image:
         """One picture of the denoiser as it stands."""
