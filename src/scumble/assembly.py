@@ -23,7 +23,7 @@ from scumble.families import weights
 from scumble.families.family import Entry, Knobs
 from scumble.families.reader import readers
 from scumble.families.tensor_files import header
-from scumble.hardware.blocks import Net, run_for
+from scumble.hardware.blocks import Net, recomputed_inside, run_for
 from scumble.observers import pictures
 from scumble.preflight.plan import CHECKPOINTS, Plan
 from scumble.preflight.shaping import started
@@ -100,10 +100,13 @@ def _loaded_in(plan: Plan) -> torch.dtype:
 def _encoders(plan: Plan) -> dict[str, nn.Module]:
     """The text encoders that are trained."""
     dtype, device = plan.place.dtype, plan.place.device
-    return {
+    loaded = {
         part: weights.loaded(plan.model, part, dtype=dtype, device=device)
         for part in plan.model.trained
     }
+    if plan.job.hardware.gradient_checkpointing:
+        return {part: recomputed_inside(one) for part, one in loaded.items()}
+    return loaded
 
 
 def _worn(plan: Plan, denoiser: nn.Module, encoders: Mapping[str, nn.Module]) -> Dressed:

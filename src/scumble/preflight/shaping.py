@@ -168,7 +168,14 @@ def _moving(shapes: Mapping[str, Shape], job: JobSpec) -> None:
         for one in shape.slots.values()
         for up in (False, True)
     ]
+    speeds = dict.fromkeys(shapes, 0.0)
+    for role in roles:
+        speeds[role.part] = max(speeds[role.part], groups.rate(role, adapter, training))
     rates = {groups.rate(role, adapter, training) for role in roles} - {0.0}
+    still = [part for part, speed in speeds.items() if not speed]
+    if rates and still:
+        problem = f"no layer of {still[0]} has a learning rate above 0"
+        raise JobError(PARTS, problem, f"leave {still[0]} out, and nothing of it is changed")
     if not rates:
         what = "layer is left" if not roles else "layer has a learning rate above 0"
         remedy = "look at `adapter.targets`, `adapter.rules` and `training.rates`"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from scumble.data.library import Library, both
 from scumble.data.looks import Look
 from scumble.data.picture_set import PictureSet
 from scumble.data.sizes import frame as buckets_of
-from scumble.families import encoding
+from scumble.families import encoding, weights
 from scumble.preflight import fetching, forecast, measures
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
@@ -200,7 +200,13 @@ def _loaded(plan: Plan) -> list[str]:
     elif fresh:
         names = ", ".join(fresh)
         said.append(f"The autoencoder stays loaded for {names} (`variants: fresh`).")
-    if not plan.keeps_texts:
+    if trained := plan.model.trained:
+        stay = "stays" if len(trained) == 1 else "stay"
+        said.append(
+            f"{' and '.join(trained)} {stay} loaded ({_gigabytes(plan, trained)}): captions are"
+            " read at every step."
+        )
+    elif not plan.keeps_texts:
         said.append("The text encoders stay loaded: captions are encoded when their turn comes.")
     elif plan.asked.walked:
         names = ", ".join(plan.asked.walked)
@@ -209,6 +215,14 @@ def _loaded(plan: Plan) -> list[str]:
             " kept; `caption_edits.variants` makes them fewer, `cache.texts: on_demand` keeps none."
         )
     return said
+
+
+def _gigabytes(plan: Plan, parts: Sequence[str]) -> str:
+    """What these parts take in the precision of the job."""
+    numbers = sum(
+        one.numel() for part in parts for one in weights.skeleton(plan.model, part).parameters()
+    )
+    return f"{numbers * plan.place.dtype.itemsize / 1e9:.2g} GB"
 
 
 def _set_survey(plan: Plan, number: int) -> SetSurvey:

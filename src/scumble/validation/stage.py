@@ -102,7 +102,7 @@ class Stage:
 
     def picture(self, changes: Changes, name: str) -> tuple[list[Verdict], tuple[Path, ...]]:
         """The run's last preview made again, and the base model's; kept under the file's name."""
-        return compared(self, self.worn(changes, self.painted), self.painted_by_base(), name)
+        return compared(self, self.worn(changes, self.painted), _by_base(self), name)
 
     def answers(self, asked: Probes | None = None) -> Tensor:
         """What the denoiser answers as it stands."""
@@ -113,12 +113,6 @@ class Stage:
         """The run's preview, of the denoiser as it stands."""
         assert self.kit and self.request
         return self.paint(self.request, self.kit.probes.text)
-
-    def painted_by_base(self) -> Image.Image:
-        """The same of the base model, which may read the text in its own way."""
-        assert self.kit and self.request
-        told = self.kit.probes
-        return self.paint(self.request, told.text if told.plain is None else told.plain)
 
     def paint(self, request: Request, text: Entry) -> Image.Image:
         """One picture of the denoiser as it stands."""
@@ -132,6 +126,13 @@ class Stage:
             return act()
         finally:
             adapters.detach()
+
+
+def _by_base(stage: Stage) -> Image.Image:
+    """The run's preview of the base model, which may read the text in its own way."""
+    assert stage.kit and stage.request
+    told = stage.kit.probes
+    return stage.paint(stage.request, told.text if told.plain is None else told.plain)
 
 
 def weighed(stage: Stage, found: Tensor, base: Tensor) -> Iterator[Verdict]:

@@ -101,6 +101,11 @@ def _rates(settings: Settings, draft: Draft) -> None:
         draft.complain("--learning_rate", problem, "such as --learning_rate=1e-4")
         return
     draft.put("training.learning_rate", main)
+    if still := [part for part in parts if rates[part] == 0]:
+        parts = [part for part in parts if part not in still]
+        draft.put("adapter.parts", parts)
+        words = f"{' and '.join(still)} has a rate of 0 and gets no layers: nothing would change it"
+        draft.note("hint", "--text_encoder_lr", words)
     others = {part: rates[part] for part in parts if rates[part] != main}
     draft.put("training.rates", others)
 
