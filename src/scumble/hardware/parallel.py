@@ -7,6 +7,7 @@ and torch.distributed are used here and nowhere else; alone, accelerate is not e
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -151,8 +152,12 @@ def joined(mine: Launch, hardware: HardwareSpec) -> Crew:
     device = place_for(hardware).device
     from accelerate import PartialState
 
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     with _together():
-        PartialState(cpu=device.type == "cpu", timeout=LONGEST)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=LONGEST)
+        PartialState(cpu=device.type == "cpu")  # takes the group that is there, for `reduce`
         hosts = torch.distributed.new_group(backend="gloo", timeout=LONGEST)
     return Crew(mine, hosts)
 
@@ -178,9 +183,9 @@ def _together() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        said = str(error).partition("\n")[0]
-        problem = f"another one has ended, or the connection to it has ({said})"
-        remedy = "its own words stand above; where there are none, the system has killed it"
+        said = re.sub(r"^\[[^\]]*\] ", "", str(error)).partition(". ")[0]
+        problem = f"another one has ended, or the connection to it ({said})"
+        remedy = "its own words, if it had any, stand above; the last checkpoint is whole"
         raise Elsewhere("processes", problem, remedy) from error
 
 
