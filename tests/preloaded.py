@@ -9,5 +9,7 @@ with install_import_hook("scumble", "beartype.beartype"):
     import scumble.run  # noqa: F401
 
 import accelerate.utils  # noqa: F401
-import diffusers  # noqa: F401
+import einops  # noqa: F401
 import pytest  # noqa: F401
+from diffusers import AutoencoderKL, FluxTransformer2DModel  # noqa: F401
+from transformers import CLIPTextModel, CLIPTokenizerFast, T5EncoderModel  # noqa: F401

@@ -65,18 +65,26 @@ def test_the_processes_of_a_step_have_every_slot_once_with_its_own_draws(
     assert {key: row for share in shares for key, row in share.items()} == whole
 
 
-def test_a_run_goes_through_two_and_four_processes_as_through_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "parts",
+    [[(2, 2)], pytest.param([(2, 2), (4, 4)], marks=pytest.mark.acceptance)],
+    ids=["two", "two and four"],
+)
+def test_a_run_goes_through_several_processes_as_through_one(
+    tmp_path: Path, parts: list[tuple[int, int]]
+) -> None:
     trained(tmp_path, name="whole", training__steps=6, **FOUR, **PREVIEWS)
-    for world, steps in ((2, 2), (4, 4)):
+    for world, steps in parts:
         file = told(tmp_path, "parts", training__steps=steps, **FOUR, **PREVIEWS)
         codes, said = together(world, tmp_path / "logs", command, ["train", file])
         assert codes == [0] * world, said
     trained(tmp_path, name="parts", training__steps=6, **FOUR, **PREVIEWS)
-    whole, parts = (journal(tmp_path, "StepDone", name) for name in ("whole", "parts"))
+    whole, found = (journal(tmp_path, "StepDone", name) for name in ("whole", "parts"))
     for name in ("loss", "gradient_norm"):
-        found = [row[name] for row in parts]
-        assert found == pytest.approx([row[name] for row in whole], rel=1e-5), name
-    assert [r["step"] for r in journal(tmp_path, "Resumed", "parts")] == [2, 4]
+        numbers = [row[name] for row in found]
+        assert numbers == pytest.approx([row[name] for row in whole], rel=1e-5), name
+    resumed = journal(tmp_path, "Resumed", "parts")
+    assert [row["step"] for row in resumed] == [steps for _, steps in parts]
     left, right = checkpoint(tmp_path, 6, "whole"), checkpoint(tmp_path, 6, "parts")
     assert left.keys() == right.keys()
     for key in left:
@@ -152,7 +160,10 @@ def poisoned(words: list[str], what: str, saved: str) -> int:
     [
         ("nan", [2, 2], "step 3: the loss is not a finite number"),
         ("error", [2, 2], "process 2 of 2: cat.png: cannot be decoded; look at it"),
-        ("bug", [2, 1], "process 2 of 2: ZeroDivisionError: a fault of ours"),
+        pytest.param(
+            *("bug", [2, 1], "process 2 of 2: ZeroDivisionError: a fault of ours"),
+            marks=pytest.mark.acceptance,
+        ),
         ("death", [2, -signal.SIGKILL], "processes: another one has ended"),
     ],
 )
