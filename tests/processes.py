@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def together(
     with _importable():
         started = [
             CONTEXT.Process(
-                target=_one, args=(rank, world, port, dict(os.environ), logs[rank], act, arguments)
+                target=_one, args=(_variables(rank, world, port), logs[rank], act, arguments)
             )
             for rank in range(world)
         ]
@@ -59,7 +59,7 @@ def command(words: Sequence[str]) -> int:
 
 
 @contextmanager
-def _importable():
+def _importable() -> Iterator[None]:
     """The tests' own modules, for the process that the others come from."""
     before = os.environ.get("PYTHONPATH", "")
     root = str(Path(__file__).parent.parent)
@@ -68,26 +68,16 @@ def _importable():
     os.environ["PYTHONPATH"] = before
 
 
+def _variables(rank: int, world: int, port: int) -> dict[str, str]:
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    return {**os.environ, "OMP_NUM_THREADS": "1", **{n: str(v) for n, v in (own | told).items()}}
+
+
 def _one(
-    rank: int,
-    world: int,
-    port: int,
-    variables: dict[str, str],
-    log: Path,
-    act: Callable[..., int],
-    arguments: Sequence[Any],
+    variables: dict[str, str], log: Path, act: Callable[..., int], arguments: Sequence[Any]
 ) -> None:
     os.environ.update(variables)
-    os.environ.update(
-        RANK=str(rank),
-        WORLD_SIZE=str(world),
-        LOCAL_RANK=str(rank),
-        LOCAL_WORLD_SIZE=str(world),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        GLOO_SOCKET_IFNAME="lo",
-        OMP_NUM_THREADS="1",
-    )
     with log.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())

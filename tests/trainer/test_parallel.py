@@ -107,9 +107,10 @@ def summing() -> int:
     lost = [torch.tensor(0.5 + crew.rank)]
     stop = "SIGTERM" if crew.rank == 1 else None
     tally = tallied(crew, parameters, lost, stop=stop, failed=False)
-    verdict = tally.read(torch.stack(tally.marks).tolist())
+    loss, other, *marks = tally.numbers([torch.tensor(7.0)])
+    verdict = tally.read(marks)
     assert verdict.stop == "SIGTERM" and not verdict.failed
-    assert [one.item() for one in tally.losses] == [2.0]
+    assert (loss, other) == (2.0, 7.0)
     for number in (0, 1):
         wanted = every[0][number] + every[1][number]
         torch.testing.assert_close(parameters[number].grad, wanted, rtol=1e-6, atol=1e-6)
@@ -121,7 +122,7 @@ def summing() -> int:
     if crew.rank == 1:
         parameters[0].grad[0, 0] = float("nan")
     tally = tallied(crew, parameters, [], stop=None, failed=crew.rank == 1)
-    verdict = tally.read(torch.stack(tally.marks).tolist())
+    verdict = tally.read(tally.numbers([])[1:])
     assert verdict.failed and verdict.stop is None
     assert parameters[0].grad[0, 0].isnan() and parameters[1].grad.eq(2).all()
     assert crew.gathered(f"r{crew.rank}") == ["r0", "r1"]

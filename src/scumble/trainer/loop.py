@@ -134,8 +134,8 @@ def take_step(parts: Parts, plan: TrainingSpec, step: int) -> tuple[StepDone, st
     norm = nn.utils.clip_grad_norm_(parameters, max_norm=plan.clip_norm or math.inf)
     # the one wait for the device: a bad step is known before the optimizer moves
     bounds, count = parts.care.waiting(), len(tally.losses)
-    values = torch.stack([*tally.losses, norm, *bounds, *tally.marks]).tolist()
-    marks, values = values[count + 1 + len(bounds) :], values[: count + 1 + len(bounds)]
+    values = tally.numbers([norm, *bounds])
+    values, marks = values[: count + 1 + len(bounds)], values[count + 1 + len(bounds) :]
     verdict = tally.read(marks)
     if verdict.failed:
         _give_up(parts, share)

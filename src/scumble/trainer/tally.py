@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from scumble.hardware.parallel import Crew
@@ -25,10 +26,15 @@ class Tally:
     losses: list[Tensor]
     """They add up to the step's loss."""
 
-    marks: list[Tensor]
-    """What `read` understands; none where a process trains alone."""
+    marks: Float[Tensor, " marks"] | None
+    """What `read` understands; None where a process trains alone."""
 
     parameters: Sequence[nn.Parameter]
+
+    def numbers(self, others: Sequence[Tensor]) -> list[float]:
+        """The losses, these others and the marks, in one wait for the device."""
+        known = torch.stack([*self.losses, *others])
+        return (known if self.marks is None else torch.cat([known, self.marks])).tolist()
 
     def read(self, values: Sequence[float]) -> Verdict:
         """What the marks say, now that they are known; gradients that no process had are gone."""
@@ -63,7 +69,7 @@ def tallied(
 ) -> Tally:
     """Sum the gradients over all processes, and what else they have to tell each other."""
     if crew.world == 1:
-        return Tally(losses=losses, marks=[], parameters=parameters)
+        return Tally(losses=losses, marks=None, parameters=parameters)
     device = parameters[0].device
     told = [float(failed), *(float(stop == name) for name in SIGNALS)]
     told += [float(one.grad is not None) for one in parameters]
@@ -74,4 +80,4 @@ def tallied(
     *gradients, loss, marks = crew.summed([*mine, loss, marks])
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient.to(parameter.dtype)
-    return Tally(losses=[loss], marks=list(marks), parameters=parameters)
+    return Tally(losses=[loss], marks=marks, parameters=parameters)
