@@ -24,6 +24,7 @@ from scumble.families.family import Entry, Knobs
 from scumble.families.reader import readers
 from scumble.families.tensor_files import header
 from scumble.hardware.blocks import Net, recomputed_inside, run_for
+from scumble.hardware.parallel import ALONE, Crew
 from scumble.observers import pictures
 from scumble.preflight.plan import CHECKPOINTS, Plan
 from scumble.preflight.shaping import started
@@ -42,17 +43,21 @@ Tell = Callable[[Event], None]
 Asked = Sequence[tuple[previews.Request, Entry]]
 
 
-def source(plan: Plan, library: Library) -> Source:
-    """Where the run's units come from."""
+def source(plan: Plan, library: Library, crew: Crew = ALONE) -> Source:
+    """Where the run's units come from, those of this process."""
     return Source(
         order=plan.order,
         drawer=Drawer(plan.job.training.seed, plan.job.objective),
         read=served(plan, library),
         device=plan.place.device,
+        rank=crew.rank,
+        world=crew.world,
     )
 
 
-def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Parts:
+def assembled(
+    plan: Plan, asked: Asked, feeder: Feeder, signals: Signals, crew: Crew = ALONE
+) -> Parts:
     """Weights loaded, adapters attached, the optimizer made: in the order that never changes."""
     job, place = plan.job, plan.place
     denoiser, encoders = _denoiser(plan, place.device), _encoders(plan)
@@ -78,6 +83,7 @@ def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Par
         stop=lambda: signals.asked,
         factors=worn.factors,
         care=worn.care,
+        crew=crew,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from scumble import launch
 from scumble.adapters.full import FullWeights
 from scumble.adapters.joint import Joint
 from scumble.checkpoint import bases, export, network, network_proof, proof, verdicts
@@ -308,7 +309,8 @@ def _told_by_a_fresh_process(folder: Path, files: Sequence[Path]) -> list[Proven
     command += ["--run", str(kept), "--pictures", str(kept / probes.FOLDER), "--"]
     command += [str(file.resolve()) for file in files]
     paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    here = os.environ | {
+    alone = {name: value for name, value in os.environ.items() if name not in launch.VARIABLES}
+    here = alone | {
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "HF_HUB_OFFLINE": "1",  # all that the run has loaded is on this machine
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +33,9 @@ from scumble.events import (
 )
 from scumble.families.family import Entry
 from scumble.families.fingerprints import fingerprints
+from scumble.hardware import parallel
+from scumble.hardware.parallel import Crew, Elsewhere
+from scumble.launch import launched
 from scumble.measuring import Measuring
 from scumble.observers import trackers
 from scumble.observers.console import Console
@@ -66,8 +69,17 @@ class Outcome:
 
 
 def train(job: JobSpec, base: Path) -> Outcome:
-    """Check, encode, train, preview, save and deliver; go on where an earlier run stopped."""
+    """Check, encode, train, preview, save and deliver; go on where an earlier run stopped.
+
+    Where a launcher has started several processes, each is in here, and the first leads.
+    """
     entered = monotonic()
+    crew = parallel.joined(launched(), job.hardware)
+    return _led(job, base, entered, crew) if crew.leads else _followed(job, base, crew)
+
+
+def _led(job: JobSpec, base: Path, entered: float, crew: Crew) -> Outcome:
+    """The run, by the process that tells and writes."""
     folder = Path(job.output_dir).expanduser() / job.name
     store.clear(folder / CHECKPOINTS)
     outputs.begun(job, base)
@@ -87,13 +99,76 @@ def train(job: JobSpec, base: Path) -> Outcome:
         stack.callback(_end, following, tell)
         tell = watched(tell, guard.news, *(one.news for one in following))
         try:
-            return _train(job, base, plan, tell, signals)
+            return _train(job, base, plan, tell, signals, crew)
         except KeyboardInterrupt:
             tell(Interrupted())
             return Outcome(INTERRUPTED)
         except Exception as problem:
+            if _cut_short(problem, signals):
+                tell(Interrupted())
+                return Outcome(INTERRUPTED)
             tell(Failed(problems=tuple(map(_words, leaves(problem)))))
             raise
+
+
+def _cut_short(problem: Exception, signals: Signals) -> bool:
+    """Whether the other processes are gone because all were told to stop."""
+    match problem:
+        case Elsewhere():
+            return signals.asked is not None
+        case _:
+            return False
+
+
+def _followed(job: JobSpec, base: Path, crew: Crew) -> Outcome:
+    """A share of every step, by a process that neither tells nor writes.
+
+    What goes wrong here, the one that leads is told, and tells; a fault of this program keeps its
+    traceback.
+    """
+    with Signals() as signals:
+        try:
+            crew.meet()  # all that is to be encoded is in the cache
+            stopped = _taken(job, base, crew, signals)
+        except KeyboardInterrupt:
+            return Outcome(INTERRUPTED)
+        except Exception as problem:
+            if not all(isinstance(one, ScumbleError) for one in leaves(problem)):
+                raise
+            return Outcome(INTERRUPTED if _cut_short(problem, signals) else 2)
+    return Outcome(INTERRUPTED if stopped else 0)
+
+
+def _taken(job: JobSpec, base: Path, crew: Crew, signals: Signals) -> bool:
+    """Take this process's share of the steps; whether a signal has ended them."""
+    with ExitStack() as stack:
+        with crew.guarded():
+            plan, library = complete(job, base, prepared(job, base), _nobody)
+            stack.enter_context(library)
+            after = plan.newest.step if plan.newest else 0
+            last = plan.job.training.steps
+            feeder = Feeder(source(plan, library, crew), first=after + 1, last=last)
+            parts = assembled(plan, [], feeder, signals, crew)
+            if plan.newest:
+                resume(parts, plan.newest, (), _nobody)
+        signals.patient = True
+        crew.meet(seen=_seen(plan))
+        with feeder:
+            stopped = _stopped(
+                steps_of(parts, plan.job.training, _dates(plan), after=after), _nobody
+            )
+        crew.leave()
+    return stopped
+
+
+def _nobody(event: Event) -> None:
+    """Tell nobody."""
+
+
+def _seen(plan: Plan) -> str:
+    """Stands for what all processes must have found alike, lest each trains something else."""
+    after = plan.newest.step if plan.newest else 0
+    return repr((after, sorted((name, str(fact)) for name, fact in plan.facts.items())))
 
 
 def _words(error: BaseException) -> str:
@@ -125,10 +200,12 @@ def telling(observers: Sequence[Tell]) -> Tell:
     return tell
 
 
-def _train(job: JobSpec, base: Path, plan: Plan, tell: Tell, signals: Signals) -> Outcome:
+def _train(
+    job: JobSpec, base: Path, plan: Plan, tell: Tell, signals: Signals, crew: Crew
+) -> Outcome:
     """Train, deliver, and have the files proven once the run's memory is given back."""
     start, steps = perf_counter(), plan.job.training.steps
-    delivery = _delivered(*complete(job, base, plan, tell), base, tell, signals)
+    delivery = _delivered(*complete(job, base, plan, tell), base, tell, signals, crew)
     if delivery is None:
         return Outcome(INTERRUPTED)
     copies = outputs.copied(plan, delivery.files)
@@ -150,12 +227,13 @@ def _before_after(folder: Path, tell: Tell) -> Path | None:
 
 
 def _delivered(
-    plan: Plan, library: Library, base: Path, tell: Tell, signals: Signals
+    plan: Plan, library: Library, base: Path, tell: Tell, signals: Signals, crew: Crew
 ) -> Delivery | None:
     """Take the steps and write the files; None when a signal ended it.
 
     All that is loaded for it is let go of when this returns.
     """
+    crew.meet()  # all that is to be encoded is in the cache
     job = plan.job
     steps, newest = job.training.steps, plan.newest
     after = newest.step if newest else 0
@@ -163,8 +241,8 @@ def _delivered(
     run_folder.write_manifest(plan.folder, _facts(plan), list(samples(library)))
     with library:
         asked = asked_for(plan, library)  # before the feeder: a reader serves one thread
-        feeder = Feeder(source(plan, library), first=after + 1, last=steps)
-        parts = assembled(plan, asked, feeder, signals)
+        feeder = Feeder(source(plan, library, crew), first=after + 1, last=steps)
+        parts = assembled(plan, asked, feeder, signals, crew)
         if newest:
             resume(parts, newest, plan.changed, tell)
         if after >= steps:
@@ -177,15 +255,25 @@ def _delivered(
         for text in (*plan.remarks, *optimizers.advice(job.training)):
             tell(Warned(text=text))
         signals.patient = True
+        crew.meet(seen=_seen(plan))
         with feeder:
             write = partial(as_delivered, plan, parts)
             taken = steps_of(parts, job.training, dates, after=after)
-            for event in outputs.beside(plan, taken, write, parts.save):
-                tell(event)
-                if isinstance(event, Stopped):
-                    return None
+            if _stopped(outputs.beside(plan, taken, write, parts.save), tell):
+                crew.leave()
+                return None
+        crew.leave()
         signals.patient = False
     return delivered(plan, parts, asked, base, max(after, steps), tell)
+
+
+def _stopped(events: Iterable[Event], tell: Tell) -> bool:
+    """Tell of these until they end, or until a signal has ended them."""
+    for event in events:
+        tell(event)
+        if isinstance(event, Stopped):
+            return True
+    return False
 
 
 def _dates(plan: Plan) -> Dates:

@@ -33,6 +33,7 @@ from scumble.families.fingerprints import fingerprints
 from scumble.families.reader import readers
 from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place, place_for
+from scumble.launch import launched, shared
 from scumble.observers import trackers
 from scumble.preflight import choosing, counting, mixture, texts
 from scumble.preflight.located import located
@@ -215,6 +216,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     attempt(lambda: trackers.checked(job.tracking))
     place = attempt(lambda: place_for(job.hardware))
     attempt(lambda: optimizers.checked(job.training.optimizer))
+    attempt(lambda: shared(job.training.units_per_step, launched().world))
     family = attempt(lambda: families.find(job.model.family, job.model.flavour))
     model = attempt(lambda: _model(family, job, base)) if family else None
     newest = attempt(lambda: store.newest(folder / CHECKPOINTS)) if writable else None

@@ -76,7 +76,8 @@ def training(settings: Settings, draft: Draft) -> None:
     else:
         draft.put("training.steps", settings["max_train_steps"])
     draft.put("training.batch_size", settings["train_batch_size"])
-    draft.put("training.units_per_step", settings["gradient_accumulation_steps"])
+    units = settings["gradient_accumulation_steps"] * settings.processes
+    draft.put("training.units_per_step", units)
     draft.put("training.seed", settings["seed"] or 0)
     draft.put("training.clip_norm", settings["max_grad_norm"] or None)
     draft.put("hardware.gradient_checkpointing", settings["gradient_checkpointing"])
