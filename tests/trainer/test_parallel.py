@@ -116,6 +116,14 @@ def summing() -> int:
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
     assert parameters[3].grad is None, "nobody had it"
 
+    _what_is_no_number(crew, parameters)
+    assert crew.gathered(f"r{crew.rank}") == ["r0", "r1"]
+    crew.leave()
+    return 0
+
+
+def _what_is_no_number(crew: Crew, parameters: list[nn.Parameter]) -> None:
+    """One process's gradient is seen by both."""
     parallel.PIECE = 6  # so that these come as several sums
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
@@ -125,12 +133,9 @@ def summing() -> int:
     verdict = tally.read(tally.numbers([])[1:])
     assert verdict.failed and verdict.stop is None
     nothing = torch.full((3, 5), float("nan"))
-    twice = [nothing, *(torch.full(shape, 2.0) for shape in shapes[1:])]
+    twice = [nothing, *(torch.full(shape, 2.0) for shape in [(7,), (2, 2), (4,)])]
     found = [one.grad for one in parameters]
     torch.testing.assert_close(found, twice, rtol=0, atol=0, equal_nan=True)
-    assert crew.gathered(f"r{crew.rank}") == ["r0", "r1"]
-    crew.leave()
-    return 0
 
 
 def test_sums_hold_gradients_losses_votes_and_what_went_wrong(tmp_path: Path) -> None:
