@@ -38,6 +38,7 @@ from scumble.preflight.located import located
 from scumble.preflight.mixture import hashed
 from scumble.preflight.texts import Texts
 from scumble.spec.job import JobSpec
+from scumble.spec.training import TrainingSpec
 from scumble.trainer import optimizers
 from scumble.validation import previews
 
@@ -209,8 +210,8 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     writable = attempt(lambda: _writable(folder) and _writable(job.cache_folder))
     attempt(lambda: trackers.checked(job.tracking))
     place = attempt(lambda: place_for(job.hardware))
-    attempt(lambda: optimizers.checked(job.training.optimizer))
-    attempt(lambda: shared(job.training.units_per_step, launched().world))
+    for check in _of_training(job.training):
+        attempt(check)
     family = attempt(lambda: families.find(job.model.family, job.model.flavour))
     model = attempt(lambda: _model(family, job, base)) if family else None
     newest = attempt(lambda: store.newest(folder / CHECKPOINTS)) if writable else None
@@ -243,6 +244,13 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
         newest=newest,
         facts=facts,
         changed=_changed(job, newest, facts) if newest else (),
+    )
+
+
+def _of_training(training: TrainingSpec) -> tuple[Callable[[], None], ...]:
+    return (
+        lambda: optimizers.checked(training.optimizer),
+        lambda: shared(training.units_per_step, launched().world),
     )
 
 
