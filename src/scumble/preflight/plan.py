@@ -38,7 +38,6 @@ from scumble.preflight.located import located
 from scumble.preflight.mixture import hashed
 from scumble.preflight.texts import Texts
 from scumble.spec.job import JobSpec
-from scumble.spec.training import TrainingSpec
 from scumble.trainer import optimizers
 from scumble.validation import previews
 
@@ -208,9 +207,8 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     job, notes = told
     folder = Path(job.output_dir).expanduser() / job.name
     writable = attempt(lambda: _writable(folder) and _writable(job.cache_folder))
-    attempt(lambda: trackers.checked(job.tracking))
     place = attempt(lambda: place_for(job.hardware))
-    for check in _of_training(job.training):
+    for check in _checks(job):
         attempt(check)
     family = attempt(lambda: families.find(job.model.family, job.model.flavour))
     model = attempt(lambda: _model(family, job, base)) if family else None
@@ -247,10 +245,12 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     )
 
 
-def _of_training(training: TrainingSpec) -> tuple[Callable[[], None], ...]:
+def _checks(job: JobSpec) -> tuple[Callable[[], None], ...]:
+    """What can be refused by itself."""
     return (
-        lambda: optimizers.checked(training.optimizer),
-        lambda: shared(training.units_per_step, launched().world),
+        lambda: trackers.checked(job.tracking),
+        lambda: optimizers.checked(job.training.optimizer),
+        lambda: shared(job.training.units_per_step, launched().world),
     )
 
 
