@@ -3,7 +3,7 @@ in the tests themselves."""
 
 from jaxtyping import install_import_hook
 
-import scumble.cli.app  # noqa: F401 - typer gives commands values of its own: not watched
+import scumble.cli.app  # typer gives commands values of its own: not watched
 
 with install_import_hook("scumble", "beartype.beartype"):
     import scumble.run  # noqa: F401

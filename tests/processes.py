@@ -16,7 +16,7 @@ from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.preloaded"])
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds after which processes that wait for each other are given up."""
 
 

@@ -134,7 +134,7 @@ def test_a_signal_to_the_launcher_saves_once_and_goes_on_alone(tmp_path: Path, n
     root = Path(__file__).parent.parent
     words = ["--multi_gpu", "--num_processes=2", "-m", "scumble", "train", str(file)]
     program = [sys.executable, "-m", "accelerate.commands.launch", *words]
-    paths = os.pathsep.join([str(root / "src"), os.environ["PYTHONPATH"]])
+    paths = str(root / "src")  # unwatched: launchers look up the name of their own machine
     with (tmp_path / "log").open("wb") as log:
         started = subprocess.Popen(
             program, env=os.environ | {"PYTHONPATH": paths}, stdout=log, stderr=log
@@ -159,7 +159,7 @@ def _steps(root: Path) -> int:
 @pytest.mark.acceptance
 def test_the_drop_in_trains_under_accelerate_launch(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
-    paths = os.pathsep.join([str(root / "src"), os.environ["PYTHONPATH"]])
+    paths = str(root / "src")  # unwatched: launchers look up the name of their own machine
     ends = {}
     for world, units in ((1, 2), (2, 1)):
         desk = laid_out(tmp_path / f"desk-{world}")
@@ -175,7 +175,7 @@ def test_the_drop_in_trains_under_accelerate_launch(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert "Nothing wrong found" in done.stderr + done.stdout
+        assert "Proven: cat.safetensors by a fresh process" in done.stderr
         ends[world] = load_file(desk / "out/cat.safetensors")
     for key, value in ends[1].items():
         torch.testing.assert_close(ends[2][key], value, rtol=1e-3, atol=1e-4)

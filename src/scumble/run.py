@@ -227,7 +227,12 @@ def _before_after(folder: Path, tell: Tell) -> Path | None:
 
 
 def _delivered(
-    plan: Plan, library: Library, base: Path, tell: Tell, signals: Signals, crew: Crew
+    plan: Plan,
+    library: Library,
+    base: Path,
+    tell: Tell,
+    signals: Signals,
+    crew: Crew = parallel.ALONE,
 ) -> Delivery | None:
     """Take the steps and write the files; None when a signal ended it.
 

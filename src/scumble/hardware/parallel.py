@@ -91,12 +91,12 @@ class Crew:
             return
         for rank, (words, _) in enumerate(told):
             if words:
-                raise Elsewhere(_process(rank, self.world), words, "put that right; all have ended")
+                raise Elsewhere(_process(rank, self.world), words, "the others have ended with it")
         if len({one for _, one in told}) > 1:
             odd = next(rank for rank, (_, one) in enumerate(told) if one != told[0][1])
-            problem_ = "sees another job, data or checkpoint than process 1"
+            what = "sees another job, data or checkpoint than process 1"
             remedy = "let all of them work in the same folders, on one disk"
-            raise Elsewhere(_process(odd, self.world), problem_, remedy)
+            raise Elsewhere(_process(odd, self.world), what, remedy)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:

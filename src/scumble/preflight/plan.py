@@ -213,10 +213,9 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     job, notes = told
     folder = Path(job.output_dir).expanduser() / job.name
     writable = attempt(lambda: _writable(folder) and _writable(job.cache_folder))
-    attempt(lambda: trackers.checked(job.tracking))
     place = attempt(lambda: place_for(job.hardware))
-    attempt(lambda: optimizers.checked(job.training.optimizer))
-    attempt(lambda: shared(job.training.units_per_step, launched().world))
+    for check in _checks(job):
+        attempt(check)
     family = attempt(lambda: families.find(job.model.family, job.model.flavour))
     model = attempt(lambda: _model(family, job, base)) if family else None
     newest = attempt(lambda: store.newest(folder / CHECKPOINTS)) if writable else None
@@ -249,6 +248,15 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
         newest=newest,
         facts=facts,
         changed=_changed(job, newest, facts) if newest else (),
+    )
+
+
+def _checks(job: JobSpec) -> tuple[Callable[[], None], ...]:
+    """What can be refused by itself."""
+    return (
+        lambda: trackers.checked(job.tracking),
+        lambda: optimizers.checked(job.training.optimizer),
+        lambda: shared(job.training.units_per_step, launched().world),
     )
 
 

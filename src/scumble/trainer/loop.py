@@ -98,7 +98,7 @@ def train(parts: Parts, plan: TrainingSpec, dates: Dates, *, after: int = 0) -> 
         asked = voted if parts.crew.world > 1 else parts.stop()
         ends = asked if step < plan.steps else None
         if parts.crew.leads:
-            yield from _due(parts, plan, dates, step, ends)
+            yield from _afterwards(parts, plan, dates, step, ends)
         if dates.any(step, plan.steps) or ends:
             parts.crew.meet()
         if ends:
@@ -106,7 +106,7 @@ def train(parts: Parts, plan: TrainingSpec, dates: Dates, *, after: int = 0) -> 
             return
 
 
-def _due(
+def _afterwards(
     parts: Parts, plan: TrainingSpec, dates: Dates, step: int, ends: str | None
 ) -> Iterator[Event]:
     """What one process does after a step; where a signal ends the run, its state alone is saved."""
