@@ -1,9 +1,9 @@
 """Make captioned picture sets from emoji that npm packages ship: the example data, or large sets.
 
-`--set style`, `subject` and `mixed` make the data under `examples/`; `--set full` makes a set of
-about 1,300 pictures, `--set base` all that `builtin:emoji-flux` is made from, both on demand and
-not committed. The same package versions and the same Pillow give the same bytes. Needs `npm` to
-get the packages, and Pillow.
+`--set style`, `subject`, `mixed`, `edit` and `repair` make the data under `examples/`; `--set full`
+makes a set of about 1,300 pictures, `--set base` all that `builtin:emoji-flux` is made from, `--set
+pairs` what `builtin:emoji-kontext` is, all on demand and not committed. The same package versions
+and the same Pillow give the same bytes. Needs `npm` to get the packages, and Pillow.
 """
 
 import argparse
@@ -13,15 +13,18 @@ import json
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
+import emoji_edits
+from emoji_edits import Pair, Pictures
 from emoji_words import words
 from PIL import Image, ImageOps
 
+T = TypeVar("T")
 MIT = """\
 Permission is hereby granted, free of charge, to any person obtaining a copy
 of this software and associated documentation files (the "Software"), to deal
@@ -201,6 +204,12 @@ WIDE_SET = (
 )
 
 WIDE_SIZE = (240, 160)
+
+PAIRED = ("noto", "fluent")
+"""The styles that pairs are made of."""
+
+EDIT_PAIRS = {"seen": 60, "held-out": 20}
+REPAIR_PICTURES = {"seen": 48, "held-out": 20}
 LEFT_OUT = {"Component", "Flags", "Symbols", "family", "person-symbol"}
 """Categories and subcategories whose names say little about what is to be seen."""
 
@@ -276,6 +285,85 @@ def held_out(thing: str) -> bool:
     return int.from_bytes(told, "big") % HELD_OUT == 0
 
 
+def kept_in(thing: str) -> str:
+    """Whether the base model sees the thing, does not, or never sees what it is about."""
+    if SUBJECT.search(thing):
+        return "subject"
+    return "held-out" if held_out(thing) else "seen"
+
+
+def drawn_in(style: Style, packages: Path, kept: str, side: int) -> tuple[Pictures, Pictures]:
+    """The pictures of a style that are kept so, and those in skin tones, by words."""
+
+    def opened(found: dict[str, bytes]) -> Pictures:
+        return {
+            thing: on_white(one, side) for thing, one in found.items() if kept_in(thing) == kept
+        }
+
+    plain, tones = pictures_by_words(style, packages), tones_by_words(style, packages)
+    return opened(plain), opened(tones)
+
+
+def pairs_of(drawn: dict[str, tuple[Pictures, Pictures]]) -> Iterator[tuple[str, Pair]]:
+    """All pairs of one kind after another, with the kind."""
+    for style, (plain, tones) in drawn.items():
+        yield from (("recolour", one) for one in emoji_edits.recoloured(style, plain, 2))
+        yield from (("repair", one) for one in emoji_edits.repaired(style, plain, 2))
+        yield from (("tone", one) for one in emoji_edits.toned(style, plain, tones, 2))
+    flat, solid = drawn["noto"][0], drawn["fluent"][0]
+    yield from (("redraw", one) for one in emoji_edits.redrawn(flat, solid))
+
+
+def save_pair(pair: Pair, out: Path) -> None:
+    """Target and instruction in one folder, the reference of the same name in the other."""
+    exact = replace(STYLES["noto"], saved_as=".png", saved_with={"optimize": True})
+    save(pair.target, pair.instruction, pair.stem, exact, out / "target")
+    save(pair.reference, None, pair.stem, exact, out / "reference")
+
+
+def save_pairs(packages: Path, out: Path, *, side: int) -> None:
+    """All pairs of the base model for edits, seen and held out, by kind."""
+    for kept in ("seen", "held-out"):
+        shown = {name: drawn_in(STYLES[name], packages, kept, side) for name in PAIRED}
+        for kind, pair in pairs_of(shown):
+            if pair.plain_to_see:
+                save_pair(pair, out / kept / kind)
+    for name in PAIRED:
+        save_notice(STYLES[name], out / name)
+
+
+def save_edit(packages: Path, out: Path) -> None:
+    """Pairs of the edit that the base model never sees, of both its styles alike."""
+    for kept, many in EDIT_PAIRS.items():
+        for name in PAIRED:
+            plain, _ = drawn_in(STYLES[name], packages, kept, 64)
+            found = [pair for pair in emoji_edits.greyed(name, plain) if pair.plain_to_see]
+            for pair in by_lot(found, many // len(PAIRED), lambda pair: pair.stem):
+                save_pair(pair, out / kept)
+    for name in PAIRED:
+        save_notice(STYLES[name], out / name)
+
+
+def save_repair(packages: Path, out: Path) -> None:
+    """Whole pictures in the new style; what spoils them is the job's own affair."""
+    style = STYLES[NEW_STYLE]
+    exact = replace(style, caption="repair the picture")
+    pictures = pictures_by_words(style, packages)
+    for kept, many in REPAIR_PICTURES.items():
+        there = [thing for thing in pictures if kept_in(thing) == kept]
+        save_singles(by_lot(there, many, str), pictures, exact, out / kept, side=64)
+    save_notice(style, out)
+
+
+def by_lot(found: list[T], many: int, name: Callable[[T], str]) -> list[T]:
+    """Some of them; which, follows from their names."""
+
+    def lot(one: T) -> bytes:
+        return hashlib.blake2b(name(one).encode()).digest()
+
+    return sorted(found, key=lot)[:many]
+
+
 def save_base(packages: Path, out: Path, *, side: int) -> None:
     """All pictures of the base model by style, what is held out, the subject, and a new style."""
     for name, style in STYLES.items():
@@ -283,9 +371,7 @@ def save_base(packages: Path, out: Path, *, side: int) -> None:
         plain, tones = pictures_by_words(style, packages), tones_by_words(style, packages)
         for pictures, part in ((plain, name), (tones, f"{name}-tones")):
             for thing in pictures:
-                kept = "held-out" if held_out(thing) else "seen"
-                kept = "subject" if SUBJECT.search(thing) else kept
-                folder = out / ("new" if name == NEW_STYLE else ".") / kept / part
+                folder = out / ("new" if name == NEW_STYLE else ".") / kept_in(thing) / part
                 save_singles([thing], pictures, exact, folder, side=side)
         save_notice(style, out / name)
 
@@ -309,12 +395,13 @@ def in_a_row(pictures: Iterable[bytes]) -> Image.Image:
     return paper
 
 
-def save(picture: Image.Image, caption: str, stem: str, style: Style, out: Path) -> None:
+def save(picture: Image.Image, caption: str | None, stem: str, style: Style, out: Path) -> None:
     """Write a picture and its caption beside it; the stem is made of what is seen."""
     out.mkdir(parents=True, exist_ok=True)
     plain = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\b(an?|the) ", "", stem))
     picture.save(out / f"{plain}{style.saved_as}", **style.saved_with)
-    (out / f"{plain}.txt").write_text(f"{caption}\n", encoding="utf-8", newline="\n")
+    if caption is not None:
+        (out / f"{plain}.txt").write_text(f"{caption}\n", encoding="utf-8", newline="\n")
 
 
 def save_notice(style: Style, out: Path) -> None:
@@ -361,11 +448,23 @@ def save_rows(pictures: dict[str, bytes], style: Style, out: Path) -> None:
 def make(arguments: argparse.Namespace, packages: Path) -> None:
     """Write the set that was asked for."""
     out: Path = arguments.out
+    match arguments.set:
+        case "base":
+            save_base(packages, out, side=arguments.side)
+        case "pairs":
+            save_pairs(packages, out, side=arguments.side)
+        case "edit":
+            save_edit(packages, out)
+        case "repair":
+            save_repair(packages, out)
+        case _:
+            make_of_one_style(arguments, packages, out)
+    print(f"{out} now holds {len(list(out.rglob('*.txt')))} captioned pictures")
+
+
+def make_of_one_style(arguments: argparse.Namespace, packages: Path, out: Path) -> None:
+    """A set whose pictures are shown by themselves."""
     shown = {"style": "twemoji", "subject": "fluent", "mixed": "noto", "full": arguments.style}
-    if arguments.set == "base":
-        save_base(packages, out, side=arguments.side)
-        print(f"{out} now holds {len(list(out.rglob('*.txt')))} captioned pictures")
-        return
     style = STYLES[shown[arguments.set]]
     pictures = pictures_by_words(style, packages)
     if arguments.set == "full":
@@ -379,18 +478,19 @@ def make(arguments: argparse.Namespace, packages: Path) -> None:
         save_singles(SQUARE_SET.split(", "), pictures, style, out / "noto", side=128)
         save_rows(pictures, style, out / "wide")
     save_notice(style, out)
-    print(f"{out} now holds {len(list(out.rglob('*.txt')))} captioned pictures")
 
 
 def main() -> None:
     """Read the command line and make a set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--set", choices=("style", "subject", "mixed", "full", "base"), required=True
+        "--set",
+        choices=("style", "subject", "mixed", "edit", "repair", "full", "base", "pairs"),
+        required=True,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--style", choices=tuple(STYLES), default="fluent", help="for --set full")
-    parser.add_argument("--side", type=int, default=128, help="pixels, for --set full and base")
+    parser.add_argument("--side", type=int, default=128, help="pixels; not of examples")
     parser.add_argument(
         "--packages", type=Path, help="folder that keeps the packages for next time"
     )

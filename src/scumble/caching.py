@@ -14,7 +14,7 @@ from scumble.data import asked, images, ledger, mask_cache, origins, packing, se
 from scumble.data.batch import Batch
 from scumble.data.held_out import units
 from scumble.data.inventory import FOLDERS
-from scumble.data.library import Entry, Library, both
+from scumble.data.library import Entry, Library, both, missing_masks
 from scumble.data.looks import collections
 from scumble.data.order import Unit
 from scumble.data.picture_set import PictureSet
@@ -28,7 +28,7 @@ from scumble.families.eyes import Eyes
 from scumble.families.filling import Filling, ahead, fill, fill_masks, room
 from scumble.families.reader import Reader, worded
 from scumble.observers.sentences import size
-from scumble.preflight import measures
+from scumble.preflight import measures, staying
 from scumble.preflight.fetching import fetched
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
@@ -78,18 +78,22 @@ def measured(plan: Plan, library: Library) -> Iterator[Batch]:
     They are read anew each time, through readers of their own: another thread may be reading what
     is trained on.
     """
-    own = replace(
-        library,
-        pictures={name: replace(store) for name, store in library.pictures.items()},
-        texts=replace(library.texts),
-        masks=replace(library.masks),
-    )
-    with own:
+    with apart(library) as own:
         for one in own.held.values():
             for unit in units(one):
                 with _forgetting(plan, one):
                     made = serving.measured(own, unit)
                 yield from made
+
+
+def apart(library: Library) -> Library:
+    """The same through readers of its own, for another thread than that of the feeder."""
+    return replace(
+        library,
+        pictures={name: replace(store) for name, store in library.pictures.items()},
+        texts=replace(library.texts),
+        masks=replace(library.masks),
+    )
 
 
 @contextmanager
@@ -139,8 +143,10 @@ def _filled(plan: Plan, tell: Tell, bad: dict[str, list[Unreadable]]) -> Library
         sweep(plan.cache / kind)
     recipes = encoding.recipes(plan.model, plan.place, plan.tokens, kept, read=True)
     assert recipes is not None
-    library = plan.library(recipes, plan.hashes(read=plan.keeps_pictures))
-    for event in fill_masks(library, library.missing_masks(), bad):
+    library = plan.library(
+        recipes, plan.hashes(read=plan.keeps_pictures or bool(plan.family.glance))
+    )
+    for event in fill_masks(library, missing_masks(library), bad):
         tell(event)
     if any(bad.values()):
         return library
@@ -226,13 +232,12 @@ def _remember(plan: Plan, library: Library, recipes: encoding.Recipes) -> None:
 def _watched(plan: Plan, library: Library) -> Library:
     """With encoders that stay loaded, where something is not kept."""
     kept, model, place = plan.job.cache, plan.model, plan.place
-    fresh = any(one.spec.variants == "fresh" for one in plan.sets)
     turn = Lock()
-    if fresh or not plan.keeps_pictures:
+    if staying.sees(plan):
         library = replace(library, see=_in_turn(turn, Eyes(model, place, kept.picture_dtype).see))
     if model.trained:
         library = replace(library, words=worded(model, plan.tokens))
-    if not plan.keeps_texts:
+    if staying.reads(plan):
         precision = packing.precision(kept.text_dtype, place.dtype)
         reader = Reader(model, place, plan.tokens, precision)
         library = replace(library, read=_in_turn(turn, reader.read))

@@ -22,6 +22,8 @@ from scumble.adapters.full import FullWeights
 from scumble.adapters.joint import Joint
 from scumble.checkpoint import bases, export, network, network_proof, proof, verdicts
 from scumble.checkpoint.bases import DENOISER
+from scumble.data.picture_set import PictureSet
+from scumble.data.saying import Saying
 from scumble.disk import made
 from scumble.errors import FileError, gather
 from scumble.events import Event, Exported, Proven, Proving, Verdict, Warned
@@ -33,21 +35,18 @@ from scumble.preflight.plan import Plan
 from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.trainer import optimizers
 from scumble.trainer.loop import Parts
-from scumble.trainer.step import told_now
+from scumble.trainer.step import Method, told_now
 from scumble.validation import probes
-from scumble.validation.previews import Request
-from scumble.validation.probes import Kit
+from scumble.validation.previews import Request, Sitting
+from scumble.validation.probes import Kit, Probes
 
 Tell = Callable[[Event], None]
-Asked = Sequence[tuple[Request, Entry]]
+Asked = Sequence[Sitting]
 LINES = 12
 """Last lines of a process that died, as they are told."""
 
 PROMPT = "a photograph of a cat"
 """What encoders that are trained are asked to read where the job makes no previews."""
-
-SIZE = (256, 256)
-"""Height and width of the pictures that are asked about where the job makes none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,33 +251,59 @@ def _written(plan: Plan, write: Write, layout: str, step: int, tell: Tell) -> Pa
 def _keep_kit(plan: Plan, parts: Parts, asked: Asked, base: Path, step: int) -> None:
     """What the network answers now, at a few points, with the adapter and without."""
     family, place, method = plan.family, plan.place, parts.method
-    size, guidance, entry = SIZE, family.preview_guidance, _made_up(plan)
-    if asked:
-        request, entry = asked[0]
-        size, guidance = (request.height, request.width), request.guidance
+    points = _points(plan, asked)
     with parts.adapters.off():
-        read = told_now(method, entry) if method.encoders else None
-        before = probes.about_text(family, read or entry, size, guidance)
+        read = told_now(method, points.text) if method.encoders else None
+        before = replace(points, text=read or points.text)
         plain = probes.velocities(family, method.net, place, before)
-    points = replace(before, text=told_now(method, entry), plain=read)
+    points = replace(points, text=told_now(method, points.text), plain=read)
     trained = probes.velocities(family, method.net, place, points)
     folder = plan.folder / probes.FOLDER
     made(folder)
-    kit = Kit(probes=points, trained=trained, base=plain, about=_kit_about(plan, asked, base, step))
+    about = _kit_about(plan, asked, base, step)
+    preview = _preview(method, asked[0]) if asked else probes.Preview()
+    kit = Kit(probes=points, trained=trained, base=plain, about=about, preview=preview)
     probes.write(folder / probes.FILE, kit)
 
 
-def _made_up(plan: Plan) -> Entry:
-    """A text of which only those encoders know what it says that are trained."""
-    model, tokens = plan.model, plan.tokens
-    shapes = {n: one(model.configs, tokens) for n, one in plan.family.text_fields.items()}
-    words = worded(model, tokens)([PROMPT])[0] if model.trained else {}
-    return {**probes.made_up(shapes, plan.place), **words}
+def _points(plan: Plan, asked: Asked) -> Probes:
+    """Where the network is asked: with the first preview's text and references, else with made-up
+    ones, and as many references as an example of the job shows."""
+    family, own = plan.family, asked[0].references if asked else ()
+    if asked:
+        request, text = asked[0].request, asked[0].text
+        size, guidance = (request.height, request.width), request.guidance
+    else:
+        shapes = {n: one(plan.model.configs, plan.tokens) for n, one in family.text_fields.items()}
+        text, size = probes.made_up(shapes, plan.place) | _words(plan), probes.SIZE
+        guidance = family.preview_guidance
+    shown = own or probes.beside(family, size, max(map(_most_shown, plan.sets)))
+    return probes.about_text(family, text, size, guidance, shown)
+
+
+def _words(plan: Plan) -> Entry:
+    """Of a made-up text, what encoders that are trained read."""
+    model = plan.model
+    return worded(model, plan.tokens)([Saying(PROMPT)])[0] if model.trained else {}
+
+
+def _preview(method: Method, sitting: Sitting) -> probes.Preview:
+    """What it takes to paint it again, besides its text."""
+    references = tuple(one.float().cpu() for one in sitting.references)
+    return probes.Preview(
+        references=references, negative=told_now(method, sitting.without) if sitting.without else {}
+    )
+
+
+def _most_shown(one: PictureSet) -> int:
+    """How many references an example of the set shows at once, at the most."""
+    most = max((len(one.there(member)) for member in range(len(one.examples))), default=0)
+    return most if one.spec.reference_sampling == "combined" else min(1, most)
 
 
 def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any]:
     model = plan.job.model.model_copy(update={"text_tokens": plan.tokens})
-    request = asked[0][0] if asked else None
+    request = asked[0].request if asked else None
     picture = pictured(plan, request, step) if request else None
     return {
         "model": model.model_dump(mode="json"),

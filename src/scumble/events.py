@@ -55,6 +55,9 @@ class Started:
     measure_every: int | None = None
     """Steps between measurements of the held-out loss; 0: only at the end, None: never."""
 
+    score_every: int | None = None
+    """Steps between comparisons of held-out pairs with copies, likewise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed:
@@ -166,6 +169,39 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scored:
+    """How near pictures of held-out pairs come to their targets, beside a copy of the input.
+
+    The input is a pair's first reference, cut as the target is. Distances are between latents.
+    """
+
+    step: int
+    ratio: Band | None
+    """Of each pair's distance to that of the copy: below 1 it is nearer. None: there is nothing to
+    compare."""
+
+    better: int
+    """Pairs that are nearer to their target than a copy is."""
+
+    pairs: dict[str, tuple[float, float]]
+    """Of each pair, named like `SET/cat.png`: the distance of what was painted, and of the copy;
+    root mean squares."""
+
+    alike: tuple[str, ...]
+    """Pairs that are left out: their input is their target."""
+
+    conditions: str
+    """Stands for all that decides what was painted, the network aside."""
+
+    seconds: float
+
+    @property
+    def won(self) -> bool:
+        """Whether it is nearer than a copy on the average and on most pairs."""
+        return self.ratio is not None and self.ratio.mean < 1 and 2 * self.better > len(self.pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exported:
     """The file that other tools load."""
 
@@ -257,6 +293,7 @@ Event = (
     | Saved
     | Previewed
     | Measured
+    | Scored
     | Exported
     | Proving
     | Proven

@@ -208,7 +208,8 @@ class Samples:
         by_epoch = bool(self.origin.settings.get("sample_every_n_epochs")) and rest == 0
         count = f"e{epoch:06d}" if by_epoch else f"{step:06d}"
         prefix = f"{self.origin.output_name}_" if self.origin.output_name else ""
-        seed = self.plan.job.validation.asked[number].seed
+        asked = self.plan.job.validation.asked  # held-out pairs come after them
+        seed = asked[number].seed if number < len(asked) else None
         ending = "" if seed is None else f"_{seed}"
         return f"{prefix}{count}_{number:02d}_{when}{ending}.png"
 

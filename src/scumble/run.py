@@ -12,10 +12,11 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from scumble import outputs
-from scumble.assembly import asked_for, assembled, resume, source
+from scumble.assembly import assembled, resume, source
 from scumble.caching import complete
 from scumble.checkpoint import folder as run_folder
 from scumble.checkpoint import store
+from scumble.comparing import Comparing
 from scumble.data.leases import leased
 from scumble.data.library import Library
 from scumble.data.manifest import samples
@@ -31,7 +32,6 @@ from scumble.events import (
     Stopped,
     Warned,
 )
-from scumble.families.family import Entry
 from scumble.families.fingerprints import fingerprints
 from scumble.hardware import parallel
 from scumble.hardware.parallel import Crew, Elsewhere
@@ -42,9 +42,10 @@ from scumble.observers.console import Console
 from scumble.observers.grid import before_after
 from scumble.observers.journal import Journal
 from scumble.observers.report import Report
-from scumble.preflight import measures, pace
+from scumble.preflight import measures, pace, showing
 from scumble.preflight.forecast import tokens_per_unit
 from scumble.preflight.plan import CHECKPOINTS, Plan, prepared
+from scumble.sittings import sittings
 from scumble.spec.job import JobSpec
 from scumble.spec.load import resolved
 from scumble.trainer import optimizers
@@ -56,7 +57,7 @@ from scumble.trainer.signals import Signals
 from scumble.validation import previews
 
 Tell = Callable[[Event], None]
-Asked = Sequence[tuple[previews.Request, Entry]]
+Asked = Sequence[previews.Sitting]
 INTERRUPTED = 130
 
 
@@ -245,7 +246,7 @@ def _delivered(
     run_folder.write_job(plan.folder, resolved(job))
     run_folder.write_manifest(plan.folder, _facts(plan), list(samples(library)))
     with library:
-        asked = asked_for(plan, library)  # before the feeder: a reader serves one thread
+        asked = sittings(plan, library)  # before the feeder: a reader serves one thread
         feeder = Feeder(source(plan, library, crew), first=after + 1, last=steps)
         parts = assembled(plan, asked, feeder, signals, crew)
         if newest:
@@ -254,8 +255,11 @@ def _delivered(
             words = f"All {after} steps are taken; what they led to is delivered and proven again"
             tell(Warned(text=f"{words} (raise training.steps to go on)."))
         measuring, dates = Measuring(plan, library, parts), _dates(plan)
-        parts = replace(parts, measure=measuring)
-        for event in chain(_opening(plan, parts, asked, after), measuring.opening(after, dates)):
+        comparing = Comparing(plan, library, parts)
+        parts = replace(parts, measure=measuring, compare=comparing)
+        begun = _opening(plan, parts, asked, after)
+        first = measuring.opening(after, dates), comparing.opening(after, dates)
+        for event in chain(begun, *first):
             tell(event)
         for text in (*plan.remarks, *optimizers.advice(job.training)):
             tell(Warned(text=text))
@@ -282,8 +286,13 @@ def _stopped(events: Iterable[Event], tell: Tell) -> bool:
 
 
 def _dates(plan: Plan) -> Dates:
-    every = plan.job.validation.every if plan.job.validation.asked else 0
-    return Dates(previews=every, saves=plan.job.saving.every, measures=measures.every(plan))
+    job, pairs = plan.job, showing.scored(plan.job, plan.parted)
+    return Dates(
+        previews=showing.every(job, plan.parted),
+        saves=job.saving.every,
+        measures=measures.every(plan),
+        compares=job.validation.pairs.every if pairs else None,
+    )
 
 
 def _opening(plan: Plan, parts: Parts, asked: Asked, after: int) -> Iterator[Event]:
@@ -303,10 +312,11 @@ def _opening(plan: Plan, parts: Parts, asked: Asked, after: int) -> Iterator[Eve
         examples=plan.examples_per_epoch,
         steps_per_epoch=plan.steps_per_epoch,
         measure_every=dates.measures,
+        score_every=dates.compares,
     )
     final = after >= job.training.steps
     due = dates.previews > 0 and (after == 0 or final or dates.preview(after, job.training.steps))
-    if due and any(pictured(plan, one, after) is None for one, _ in asked):
+    if due and any(pictured(plan, one.request, after) is None for one in asked):
         yield parts.preview(after)
 
 

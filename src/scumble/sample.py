@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from scumble import families
 from scumble.adapters.attach import Adapters
@@ -16,18 +16,26 @@ from scumble.adapters.worn import put_on
 from scumble.checkpoint import bases, combine, export, merging, network, network_proof
 from scumble.checkpoint.verdicts import misfits
 from scumble.data import packing
+from scumble.data.cache import Missing
+from scumble.data.hashing import hashed
+from scumble.data.looks import Look
+from scumble.data.saying import Saying, saying
 from scumble.disk import made
 from scumble.errors import FileError, JobError, ScumbleError, gather
 from scumble.families import encoding, weights
-from scumble.families.family import Entry, Family, Told, stacked
+from scumble.families.eyes import Eyes
+from scumble.families.family import Entry, Family
 from scumble.families.reader import Reader
 from scumble.hardware.blocks import Net, plain
-from scumble.hardware.device import place_for
-from scumble.objective.process import Latents, Times
+from scumble.hardware.device import Place, place_for
+from scumble.preflight import located, showing
+from scumble.sittings import beside, cited
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec
+from scumble.spec.saving import CacheSpec
 from scumble.spec.validation import ValidationSpec
 from scumble.validation import previews
+from scumble.validation.previews import Request, Sitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +60,9 @@ class Sampling:
     """Whether adapters are worked into the weights, rounded as these are; else they stay beside
     them."""
 
-    negative: str = ""
-    """What the pictures are led away from, where `scale` is not 1."""
-
-    scale: float = 1.0
-    """How far (Ho and Salimans 2022); every answer of the network takes twice as long."""
+    areas: tuple[int | None, ...] = ()
+    """Sides of the squares that pictures shown along are as large as, in order; None or none: the
+    preview's own."""
 
     @property
     def adapters(self) -> tuple[tuple[Path, float], ...]:
@@ -71,29 +77,69 @@ def sampled(asked: Sampling) -> Iterator[Path]:
     family, place = model.family, place_for(asked.hardware)
     changes = worn_together(model, asked.adapters)
     made(asked.out)
-    wanted = previews.requests(asked.validation, family)
-    tokens = model.tokens(asked.model.text_tokens)
-    led = [asked.negative] if asked.scale != 1 else []
-    prompts = [*(one.prompt for one in wanted), *led]
+    tokens, wanted = model.tokens(asked.model.text_tokens), _wanted(asked, family)
 
     def dress(part: str, module: nn.Module) -> None:
         adapters = put_on(module, changes.get(part, {}), aliases(model, part), 1.0)
         if asked.merged:
             adapters.merge()
 
+    shown = _seen(model, place, [looks for _, looks in wanted])
+    texts = [one for each in wanted for one in _texts(family, *each)]
     tools = weights.tools(model)
-    texts = list(
-        encoding.read_texts(model, tools, place, prompts, tokens, dress)
-    )  # the encoders go first
+    read = iter(list(encoding.read_texts(model, tools, place, texts, tokens, dress)))
+    # the encoders are gone
+    sittings = [
+        Sitting(
+            request=request,
+            text=next(read),
+            without=next(read) if request.led else None,
+            references=latents,
+            beside=beside(looks),
+        )
+        for (request, looks), latents in zip(wanted, shown, strict=True)
+    ]
     denoiser = weights.loaded(model, "denoiser", dtype=place.dtype, device=place.device)
     dress("denoiser", denoiser)
     about = _about(asked, model, tokens)
-    without = texts.pop() if led else None
-    painter = previews.Painter(led_away(model, without, asked.scale), place)
-    pairs = list(zip(wanted, texts, strict=True))
+    painter = previews.Painter(model, place)
     yield from previews.painted(
-        painter, Net(denoiser, plain), pairs, asked.out, about, first=_next(asked.out)
+        painter, Net(denoiser, plain), sittings, asked.out, about, first=_next(asked.out)
     )
+
+
+Wanted = tuple[Request, tuple[Look, ...]]
+"""A picture that is asked for, and what is shown along."""
+
+
+def _wanted(asked: Sampling, family: Family) -> list[Wanted]:
+    """Everything to paint, with the pictures shown along named and hashed."""
+    spec = asked.validation
+    rows = showing.requested(spec, family, asked.areas)
+    hashes = hashed(None, showing.images(rows), read=True)
+    return [
+        (replace(one, references=cited(looks, [hashes[look.image.id] for look in looks])), looks)
+        for looks, one in zip(rows, previews.requests(spec, family), strict=True)
+    ]
+
+
+def _texts(family: Family, request: Request, looks: Sequence[Look]) -> list[Saying]:
+    """What is read for a picture: its prompt, and what it is led away from."""
+    texts = [request.prompt, *([request.negative] if request.led else [])]
+    return [saying(text, looks, family.glance) for text in texts]
+
+
+def _seen(
+    model: weights.Model, place: Place, rows: Sequence[Sequence[Look]]
+) -> list[tuple[Tensor, ...]]:
+    """Clean latents of pictures, as a run would keep them; the autoencoder is gone afterwards."""
+    wanted = {look.image.id + look.view.facts(): look for looks in rows for look in looks}
+    if not wanted:
+        return [() for _ in rows]
+    eyes = Eyes(model, place, CacheSpec().picture_dtype)
+    seen = eyes.see([Missing(b"", look.image.file, look.view) for look in wanted.values()])
+    found = {name: one["latents"].float() for name, one in zip(wanted, seen, strict=True)}
+    return [tuple(found[look.image.id + look.view.facts()] for look in looks) for looks in rows]
 
 
 def _opened(asked: Sampling) -> tuple[Sampling, weights.Model]:
@@ -116,7 +162,9 @@ def _opened(asked: Sampling) -> tuple[Sampling, weights.Model]:
     if len(whole) > 1:
         told, remedy = f"{len(whole)} files hold whole networks", "name one of them"
         problems.append(JobError("--adapter", told, remedy))
-    gather("these pictures cannot be made", [*problems, *previews.check(asked.validation, family)])
+    validation = located.previews(asked.validation, asked.base)
+    asked = replace(asked, validation=validation)
+    gather("these pictures cannot be made", [*problems, *showing.refused(validation, family)])
     if whole:
         rest = tuple(one for one in asked.adapters if one not in whole)
         parts = {**asked.model.parts, bases.DENOISER: str(whole[0][0].absolute())}
@@ -132,7 +180,6 @@ def _about(asked: Sampling, model: weights.Model, tokens: int) -> dict[str, obje
     place = place_for(asked.hardware)
     one = len(asked.adapters) == 1
     several = [{"adapter": file.name, "strength": much} for file, much in asked.adapters]
-    led = {"negative": asked.negative, "scale": asked.scale} if asked.scale != 1 else {}
     return {
         "model": asked.model.path,
         "parts": {name: source.told for name, source in model.parts.items()},
@@ -143,24 +190,7 @@ def _about(asked: Sampling, model: weights.Model, tokens: int) -> dict[str, obje
         "strength": asked.adapters[0][1] if one else 1.0,
         "adapters": several,
         "precision": place.precision,
-        **led,
     }
-
-
-def led_away(model: weights.Model, without: Entry | None, scale: float) -> weights.Model:
-    """The same model; its answers are led away from those to a text, the negative prompt's."""
-    if without is None:
-        return model
-    family = model.family
-
-    def predict(net: Net, noisy: Latents, times: Times, told: Told) -> Latents:
-        device = noisy.device
-        led = {name: one.to(device) for name, one in stacked([without] * len(noisy)).items()}
-        other = replace(told, values={**told.values, **led})
-        with_prompt = family.predict(net, noisy, times, told)
-        return family.guided(with_prompt, family.predict(net, noisy, times, other), scale)
-
-    return replace(model, family=replace(family, predict=predict))
 
 
 class Studio:
@@ -202,15 +232,13 @@ class Studio:
         for part, module in self._modules.items():
             self._wear(part, module)
 
-    def paint(self, request: previews.Request, file: Path, negative: str, scale: float) -> Path:
-        """One picture; `scale` 1 does not look at the negative prompt."""
-        texts = [request.prompt, *([negative] if scale != 1 else [])]
-        text, *without = self._read_texts(texts)
-        self._painter.model = led_away(self.model, without[0] if without else None, scale)
-        net, family = Net(self._denoiser(), plain), self._painter.model.family
-        clean = previews.latents(family, net, self._place, text, request)
-        asked = replace(self.asked, negative=negative, scale=scale)
-        about = {**asdict(request), **_about(asked, self.model, self._tokens)}
+    def paint(self, request: Request, file: Path) -> Path:
+        """One picture, of words alone."""
+        text, *without = self._read_texts(_texts(self.family, request, ()))
+        net = Net(self._denoiser(), plain)
+        sitting = Sitting(request=request, text=text, without=without[0] if without else None)
+        clean = previews.latents(self.family, net, self._place, sitting)
+        about = {**asdict(request), **_about(self.asked, self.model, self._tokens)}
         return previews.save(self._painter.paint(clean), file, about)
 
     def _encoders(self) -> Reader:
@@ -219,7 +247,7 @@ class Studio:
         reader.dress(self._take)
         return reader
 
-    def _read_texts(self, texts: Sequence[str]) -> list[Entry]:
+    def _read_texts(self, texts: Sequence[Saying]) -> list[Entry]:
         model, place = self.model, self._place
         if self._reader is None:
             tools, dress = weights.tools(model), self._wear

@@ -362,7 +362,9 @@ def test_sample_wears_several_adapters(
     capsys.readouterr()
     assert off(picture("sum", "--adapter", str(merged), "--merge"), one) <= 1
     led = picture("led", "--negative", "grey", "--cfg-scale", "3")
-    assert led.tobytes() != picture("unled", "--negative", "grey").tobytes()
+    assert led.tobytes() != picture("unled").tobytes()
+    assert main([*words, "--negative", "grey"]) == 2
+    assert "changes nothing" in capsys.readouterr().err
 
 
 def test_native_words_do_the_same(

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from scumble.families import spelling, tokenizers
-from scumble.families.builtin import random_value
 from scumble.families.flux import model as flux
 from scumble.families.flux.keys import TRANSFORMER
+from scumble.families.toy_parts import random_value
 
 Tensors = dict[str, Tensor]
 WIDE = 64

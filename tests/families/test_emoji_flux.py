@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from scumble import families
+from scumble.data.saying import Saying
 from scumble.families import encoding, weights
 from scumble.families.builtin import TRAINED
 from scumble.hardware.blocks import Net, plain
@@ -83,7 +84,12 @@ def test_it_paints_what_it_is_asked_for() -> None:
     files = [file for file in sorted(SEEN.glob("*.png")) if file.stem not in STRANGERS]
     prompts = [file.with_suffix(".txt").read_text().strip() for file in files]
     entries = encoding.read_texts(
-        model(), weights.tools(model()), PLACE, prompts, 24, lambda name, module: None
+        model(),
+        weights.tools(model()),
+        PLACE,
+        [Saying(one) for one in prompts],
+        24,
+        lambda name, module: None,
     )
     net = Net(part("denoiser"), plain)
     made = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ import torch
 from PIL import Image
 
 from scumble import families
+from scumble.data import packing
 from scumble.data.cache import Missing, Store, hashed, picture_key, text_key
+from scumble.data.saying import Saying
 from scumble.data.sizes.frame import Frame
 from scumble.data.view import View
 from scumble.errors import FileError, JobError, NotFinite
 from scumble.events import Encoded, Warned
 from scumble.families import encoding, room
-from scumble.families.encoding import Unreadable, encode_pictures, encode_texts
+from scumble.families.encoding import encode_pictures, encode_texts
 from scumble.families.eyes import Eyes
+from scumble.families.opening import Unreadable
 from scumble.families.reader import Reader
 from scumble.families.weights import Model
 from scumble.hardware.device import Place
@@ -55,8 +59,13 @@ def wanted(folder: Path, sizes: list[tuple[int, int]]) -> list[Missing]:
     return found
 
 
-def keyed(texts: list[str]) -> list[tuple[bytes, str]]:
-    return [(text_key(bytes(16), text), text) for text in dict.fromkeys(texts)]
+def reading(model: Model, kept: str = "auto") -> Callable[[], Reader]:
+    """What reads texts and gives entries as they are kept so."""
+    return partial(Reader, model, PLACE, TOKENS, packing.precision(kept, PLACE.dtype))
+
+
+def keyed(texts: list[str]) -> list[tuple[bytes, Saying]]:
+    return [(text_key(bytes(16), text), Saying(text)) for text in dict.fromkeys(texts)]
 
 
 def tight(model: Model, refuse: Callable[[torch.nn.Module, int, int], bool], error: Exception):
@@ -261,7 +270,7 @@ def test_texts_on_demand_are_what_the_cache_gives_back(
     tmp_path: Path, model: Model, kept: str
 ) -> None:
     store, rows = Store(tmp_path, "text", torch.float32), keyed(TEXTS)
-    *_, last = encode_texts(model, PLACE, store, rows, TOKENS, kept)
+    *_, last = encode_texts(reading(model, kept), store, rows)
     assert isinstance(last, Encoded) and (last.done, last.total) == (4, 4)
     cached = [store.read(key) for key, _ in rows]
     store.close()
@@ -275,8 +284,8 @@ def test_texts_on_demand_are_what_the_cache_gives_back(
 
 
 def test_codes_of_texts_are_near_what_they_stand_for(tmp_path: Path, model: Model) -> None:
-    exact = Reader(model, PLACE, TOKENS, "fp32").read(["a cat on a mat"])[0]
-    coded = Reader(model, PLACE, TOKENS, "fp8").read(["a cat on a mat"])[0]
+    exact = Reader(model, PLACE, TOKENS, "fp32").read([Saying("a cat on a mat")])[0]
+    coded = Reader(model, PLACE, TOKENS, "fp8").read([Saying("a cat on a mat")])[0]
     lost = (coded["text"] - exact["text"]).norm(dim=-1) / exact["text"].norm(dim=-1)
     assert 0.005 < lost.max() < 0.04
 
@@ -290,7 +299,7 @@ def test_texts_without_room_are_read_fewer_at_a_time(tmp_path: Path, model: Mode
     small = replace(model, family=replace(model.family, read=read))
     rows = keyed([f"a cat {number}" for number in range(11)])
     store = Store(tmp_path, "text")
-    events = list(encode_texts(small, PLACE, store, rows, TOKENS, "auto"))
+    events = list(encode_texts(reading(small), store, rows))
     assert [event.text[:25] for event in events if isinstance(event, Warned)] == [
         "Texts do not fit into mem"
     ]
@@ -303,12 +312,12 @@ def test_a_text_for_which_there_is_no_room_at_all_is_told(tmp_path: Path, model:
 
     none = replace(model, family=replace(model.family, read=read))
     with pytest.raises(JobError, match="no memory to read a text"):
-        list(encode_texts(none, PLACE, Store(tmp_path, "t"), keyed(["a"]), TOKENS, "auto"))
+        list(encode_texts(reading(none), Store(tmp_path, "t"), keyed(["a"])))
 
 
 def test_texts_that_are_cut_are_counted(tmp_path: Path, model: Model) -> None:
     rows = keyed(["a cat", "much too long " * 20])
-    events = list(encode_texts(model, PLACE, Store(tmp_path, "text"), rows, TOKENS, "auto"))
+    events = list(encode_texts(reading(model), Store(tmp_path, "text"), rows))
     told = [event.text for event in events if isinstance(event, Warned)]
     assert len(told) == 1 and "1 texts are longer than 24 tokens" in told[0]
 
@@ -318,7 +327,7 @@ def test_sizes_are_foretold(tmp_path: Path, model: Model, kept: str) -> None:
     spec = CacheSpec.model_validate({"picture_dtype": kept, "text_dtype": "fp8"})
     pictures = wanted(tmp_path / "p", [(64, 32)] * 3)
     written(model, Store(tmp_path / "a", "cat"), pictures, kept)
-    list(encode_texts(model, PLACE, Store(tmp_path / "b", "t"), keyed(TEXTS), TOKENS, "fp8"))
+    list(encode_texts(reading(model, "fp8"), Store(tmp_path / "b", "t"), keyed(TEXTS)))
     foretold = {
         "a": 3 * encoding.picture_bytes(model, spec, (32, 64)),
         "b": 4 * encoding.text_bytes(model, PLACE, TOKENS, spec),

@@ -19,6 +19,14 @@ from tests.toys import opened
 
 CPU = torch.device("cpu")
 FLAVOURS = {"dev": True, "schnell": False}
+TOYS = {
+    ("flux", "dev"): "tiny-flux",
+    ("flux", "schnell"): "tiny-flux-schnell",
+    ("flux", "kontext"): "tiny-flux-kontext",
+    ("qwen-image", "base"): "tiny-qwen-image",
+    ("qwen-image", "edit-v1"): "tiny-qwen-edit",
+    ("qwen-image", "edit-v2"): "tiny-qwen-edit-plus",
+}
 
 
 @pytest.fixture(scope="module", params=FLAVOURS, ids=str)
@@ -166,10 +174,10 @@ def test_a_block_computed_again_gives_the_same_gradients(toy) -> None:
 
 
 def test_every_family_predicts_in_the_shape_of_its_latents_and_encodes_the_same_twice() -> None:
-    for (name, flavour), _ in families.FAMILIES.items():
+    assert TOYS.keys() == families.FAMILIES.keys()
+    for (name, flavour), toy in TOYS.items():
         family = families.find(name, flavour)
-        path = "builtin:tiny-flux" if family.guidance_embedded else "builtin:tiny-flux-schnell"
-        model = opened(family, path)
+        model = opened(family, f"builtin:{toy}")
         modules = {
             part: weights.loaded(model, part, dtype=torch.float32, device=CPU)
             for part in family.parts

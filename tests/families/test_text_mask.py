@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from scumble.caching import encoded
 from scumble.cli.app import main
 from scumble.cli.cache import cache as commands
 from scumble.data import cache
+from scumble.data.saying import Saying
 from scumble.families import encoding, weights
 from scumble.families.builtin import write_tiny_flux
 from scumble.families.encoders import t5
@@ -69,7 +71,7 @@ def loaded(model: weights.Model, part: str) -> Any:
 
 
 def entries(model: weights.Model, texts: Sequence[str] = TEXTS) -> list[Entry]:
-    return list(Reader(model, PLACE, TOKENS, "fp32").entries(texts))
+    return list(Reader(model, PLACE, TOKENS, "fp32").entries([Saying(text) for text in texts]))
 
 
 def told(family: Family, texts: Sequence[Entry], references: Sequence[Tensor] = ()) -> Told:
@@ -218,8 +220,9 @@ def test_a_kept_entry_brings_its_mask_and_takes_the_room_that_was_told(
 ) -> None:
     kept = CacheSpec.model_validate({"text_dtype": dtype})
     store = cache.Store(tmp_path / "texts", "text", torch.float32)
-    wanted = [(bytes([number]) * 16, text) for number, text in enumerate(TEXTS)]
-    list(encoding.encode_texts(toy, PLACE, store, wanted, TOKENS, dtype))
+    wanted = [(bytes([number]) * 16, Saying(text)) for number, text in enumerate(TEXTS)]
+    make = partial(Reader, toy, PLACE, TOKENS, dtype)
+    list(encoding.encode_texts(make, store, wanted))
     for (key, _), entry in zip(wanted, entries(toy), strict=True):
         assert torch.equal(store.read(key)[TEXT_MASK], entry[TEXT_MASK])
     store.close()
@@ -309,16 +312,15 @@ def levels(one: Path, other: Path) -> float:
 
 
 def asked(root: Path, *, mask: bool, adapter: Path | None = None, scale: float = 1.0) -> Sampling:
+    led = {"negative": "blue", "scale": scale} if scale != 1 else {}
     return Sampling(
         model=ModelSpec.model_validate({**MODEL, "text_mask": mask}),
         hardware=HardwareSpec.model_validate({"device": "cpu", "precision": "fp32"}),
-        validation=ValidationSpec.model_validate(PREVIEW),
+        validation=ValidationSpec.model_validate({**PREVIEW, **led}),
         adapter=adapter,
         strength=1.0,
         out=root / f"pictures-{mask}",
         base=root,
-        negative="blue" if scale != 1 else "",
-        scale=scale,
     )
 
 
@@ -330,7 +332,8 @@ def test_pictures_led_away_from_a_text_hide_it_too_and_say_so(tmp_path: Path) ->
     ]
     assert said == [True, False]
     studio = Studio(asked(tmp_path, mask=True), stays=True)
-    again = studio.paint(request(studio), tmp_path / "again.png", "blue", 2.0)
+    led = replace(request(studio), negative="blue", scale=2.0)
+    again = studio.paint(led, tmp_path / "again.png")
     assert levels(again, hidden) <= 1
 
 

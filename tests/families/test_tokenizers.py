@@ -84,7 +84,8 @@ def test_what_they_are_made_of_is_named_beside_them() -> None:
     beside = shipped("clip").parent
     assert {one.name for one in beside.iterdir() if one.is_dir()} >= {*SHIPPED}
     notice = (beside / "NOTICE").read_text()
-    assert "OpenAI" in notice and "Google" in notice
+    assert "OpenAI" in notice and "Google" in notice and "Alibaba" in notice
     assert "MIT License" in (beside / "LICENSE-CLIP").read_text()
-    assert "Apache License" in (beside / "LICENSE-T5").read_text()
+    for name in ("LICENSE-T5", "LICENSE-QWEN"):
+        assert "Apache License" in (beside / name).read_text()
     assert max(one.stat().st_size for one in beside.rglob("*") if one.is_file()) < 2e6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 KINDS = (
     (".dora_scale", "DoRA"),
@@ -49,6 +49,12 @@ TELLS = (
 )
 """Words in a key that other models' adapters have."""
 
+OURS = (
+    ("single_transformer_blocks", "an adapter of FLUX.1"),
+    ("single_blocks", "an adapter of FLUX.1"),
+)
+"""The same of models that have families here; in `TELLS` stand those that have one as well."""
+
 STATE = (".down", ".up", ".shared_down")
 LORA = ("lora", ".alpha")
 
@@ -62,11 +68,15 @@ def kind(key: str) -> tuple[str, str] | None:
     return None
 
 
-def seems(keys: Iterable[str]) -> str:
-    """What a file of such keys seems to be; empty where nothing tells."""
+def seems(keys: Iterable[str], own: Collection[str] = ()) -> str:
+    """What a file of such keys seems to be; empty where nothing tells.
+
+    `own` are the keys that an adapter of the model in question may have: what stands in them too
+    tells nothing.
+    """
     found = list(keys)
-    for word, name in TELLS:
-        if any(word in key for key in found):
+    for word, name in (*TELLS, *OURS) if own else TELLS:
+        if any(word in key for key in found) and not any(word in key for key in own):
             return name
     if not found:
         return ""

@@ -87,7 +87,7 @@ def looked(file: Path, base: Base) -> Look:
         _finite(raw),
         _keys(raw, read.strangers, read.layout, base),
         _whole(read.faults, len(taken)),
-        *_fitting(raw, read.changes, base),
+        *_fitting(raw, read.changes, base, read.layout),
         _norm(taken, read.metadata),
         *_as_trained(read, taken, raw, base.keys),
     ]
@@ -154,10 +154,10 @@ def _whole(faults: Sequence[str], layers: int) -> Verdict:
     return _verdict("whole", "ok", f"{layers} layers, each with all its tensors")
 
 
-def _fitting(raw: _Raw, changes: Changes, base: Base) -> Iterator[Verdict]:
+def _fitting(raw: _Raw, changes: Changes, base: Base, layout: str) -> Iterator[Verdict]:
     """Whether it is of the family, and whether every layer has its shape."""
     wrong, total = misfits(changes, base.shapes), sum(map(len, changes.values()))
-    guess = foreign.seems(raw.keys)
+    guess = foreign.seems(raw.keys, _every_key(layout, base))
     if guess or not total or 2 * len(wrong) > total:
         seems = f"; it seems to be {guess}" if guess else ""
         first = f": {wrong[0]}" if wrong else ""

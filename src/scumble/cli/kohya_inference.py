@@ -218,9 +218,10 @@ def _one(studio: Studio, picture: Picture, folder: Path) -> None:
         steps=picture.steps,
         guidance=picture.guidance,
         seed=secrets.randbits(32) if picture.seed is None else picture.seed,
+        negative=picture.negative,
+        scale=picture.scale if picture.negative else 1.0,
     )
-    scale = picture.scale if picture.negative else 1.0
-    show.line(str(studio.paint(request, named(folder), picture.negative, scale)))
+    show.line(str(studio.paint(request, named(folder))))
 
 
 def named(folder: Path) -> Path:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from scumble.spec.job import JobSpec
 
 SAMPLES = Path("samples")
+REFERENCE = Option(metavar="IMG", help="A picture to show along, in order; repeat it.")
+SCALE = Option("--scale", "--cfg-scale", help="How far; 1: not. Unset: as published.")
 
 REST_OF_A_JOB = """
 name: sample
@@ -38,9 +40,10 @@ def sample(  # noqa: PLR0913  (each parameter is an option)
     ] = None,
     strength: Annotated[float, Option(help="Of adapters that name none; 1 is as trained.")] = 1.0,
     merge: Annotated[bool, Option("--merge", help="Work adapters into the weights.")] = False,
-    negative: Annotated[str, Option(help="What is led away from, with --cfg-scale.")] = "",
-    cfg_scale: Annotated[float, Option(help="How far; 1 does not, others take twice as long.")] = 1,
     prompt: Annotated[list[str] | None, Option(help="One picture each; repeat it.")] = None,
+    reference: Annotated[list[Path] | None, REFERENCE] = None,
+    negative: Annotated[str | None, Option(help="What is led away from, with --scale.")] = None,
+    scale: Annotated[float | None, SCALE] = None,
     width: Annotated[int | None, Option(help="Pixels.")] = None,
     height: Annotated[int | None, Option(help="Pixels.")] = None,
     steps: Annotated[int | None, Option(help="Solver steps.")] = None,
@@ -60,32 +63,39 @@ def sample(  # noqa: PLR0913  (each parameter is an option)
         "validation.height": height,
         "validation.steps": steps,
         "validation.guidance": guidance,
+        "validation.negative": negative,
+        "validation.scale": scale,
         "validation.seed": seed,
         "hardware.device": device,
         "hardware.precision": precision,
     }
     wanted, base = _checked(job, settings)
-    adapters = [strong(one, strength) for one in adapter or ()]
-    missing = [file for file, _ in adapters if not file.is_file()]
+    wanted = _shown_along(wanted, reference or ())
+    _paint(wanted, base, Wearing(_there(adapter or (), strength), merge), out)
+
+
+def _there(adapters: Sequence[str], strength: float) -> list[tuple[Path, float]]:
+    """Adapter files and how much of each; an ExceptionGroup of those that are not there."""
+    named = [strong(one, strength) for one in adapters]
+    missing = [file for file, _ in named if not file.is_file()]
     remedy = "name a .safetensors file"
     gather(
         "there are no such adapters",
         [FileError(file, "there is no such file", remedy) for file in missing],
     )
-    _paint(wanted, base, Wearing(adapters, merge, negative, cfg_scale), out)
+    return named
 
 
 @dataclass(frozen=True)
 class Wearing:
-    """What the model wears, and what it is led away from."""
+    """What the model wears."""
 
     adapters: Sequence[tuple[Path, float]]
     merged: bool
-    negative: str
-    scale: float
 
 
 def _paint(job: JobSpec, base: Path, wearing: Wearing, out: Path) -> None:
+    from scumble.preflight.showing import areas
     from scumble.sample import Sampling, sampled
 
     asked = Sampling(
@@ -96,13 +106,25 @@ def _paint(job: JobSpec, base: Path, wearing: Wearing, out: Path) -> None:
         strength=1.0,
         beside=tuple(wearing.adapters),
         merged=wearing.merged,
-        negative=wearing.negative,
-        scale=wearing.scale,
         out=out,
         base=base,
+        areas=areas(job),
     )
     for picture in sampled(asked):
         typer.echo(str(picture))
+
+
+def _shown_along(job: JobSpec, files: Sequence[Path]) -> JobSpec:
+    """The job with these pictures, relative to here, shown with all previews that name none."""
+    if not files:
+        return job
+    told = tuple(str(file.expanduser().absolute()) for file in files)
+    asked = job.validation.asked
+    requests = tuple(
+        one if one.references else one.model_copy(update={"references": told}) for one in asked
+    )
+    changes = {"prompts": (), "requests": requests}
+    return job.model_copy(update={"validation": job.validation.model_copy(update=changes)})
 
 
 def _checked(job: str | None, settings: Mapping[str, object]) -> tuple[JobSpec, Path]:
@@ -123,6 +145,6 @@ def _checked(job: str | None, settings: Mapping[str, object]) -> tuple[JobSpec, 
     else:
         options, base = "the options", Path()
         wanted = read_job(REST_OF_A_JOB, name=options, format="yaml", overrides=overrides)
-    if not wanted.validation.prompts:
+    if not wanted.validation.asked:
         raise JobError("sample", "there is nothing to paint", 'add --prompt "WORDS"')
     return wanted, base

@@ -96,6 +96,7 @@ def _counts(seen: "Survey") -> list[tuple[str, str]]:
         *((("memory", seen.memory),) if seen.memory else ()),
         ("disk", _disk(seen)),
         *((("held out", seen.held_out),) if seen.held_out else ()),
+        *((("pairs", seen.compared),) if seen.compared else ()),
         *((("hub", seen.absent),) if seen.absent else ()),
         ("time", _time(seen)),
     ]

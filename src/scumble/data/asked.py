@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from scumble.data import held_out, origins
 from scumble.data.cache import Missing
-from scumble.data.captions.edits import possible
-from scumble.data.library import Library, both
+from scumble.data.library import Library, both, keeps_words, sayings
 from scumble.data.looks import Look, looks
 from scumble.data.origins import Origins, Parts
 from scumble.data.picture_set import PictureSet
+from scumble.data.saying import Saying, Spoken, at_turn, possibly
 
 
 def pictures(library: Library) -> dict[str, list[Missing]]:
@@ -23,27 +23,33 @@ def pictures(library: Library) -> dict[str, list[Missing]]:
     return {name: list(_of_set(library, name)) for name in library.sets}
 
 
-def texts(library: Library, name: str) -> dict[str, tuple[str, ...]]:
+def texts(library: Library, name: str) -> dict[str, tuple[Saying, ...]]:
     """All that may be said of each target of a set, by `SET/PICTURE`.
 
     Where captions are new each time, what they are made from.
     """
     one, measured = library.sets[name], library.held.get(name)
     said = {
-        f"{name}/{example.id}": _said(one, member) for member, example in enumerate(one.examples)
+        f"{name}/{example.id}": _said(library, one, member)
+        for member, example in enumerate(one.examples)
     }
     if measured is not None:
+        rows = [replace(held_out.SHOWN, member=n) for n in range(len(measured.examples))]
+        seen = library.glance is not None
         said |= {
-            f"{name}/{example.id}": (held_out.caption(measured, member),)
-            for member, example in enumerate(measured.examples)
+            f"{name}/{measured.examples[row.member].id}": (
+                library.saying(*at_turn(measured, row, 1, seen=seen)),
+            )
+            for row in rows
         }
     return said
 
 
-def keys(library: Library, wanted_texts: Sequence[str]) -> list[bytes]:
+def keys(library: Library, wanted_texts: Sequence[Spoken]) -> list[bytes]:
     """The keys of everything that a run asks for."""
     seen = [one.key for group in pictures(library).values() for one in group]
-    return [*seen, *_masks(library), *(library.text_key(text) for text in wanted_texts)]
+    seen += [library.wanted(look).key for look in library.shown]
+    return [*seen, *_masks(library), *map(library.text_key, sayings(library, wanted_texts))]
 
 
 def record(
@@ -56,13 +62,21 @@ def record(
     versions: dict[str, list[Parts]] = {}
     for each in _of_set(library, name):
         versions.setdefault(each.id, []).append(origins.parts(each.source, each.view))
-    said = texts(library, name) if library.keeps_texts else {}
+    keeps = keeps_words(library, library.sets[name])
+    said = texts(library, name) if keeps else {}
     return Origins(
         picture_recipe=picture_recipe,
         text_recipe=text_recipe,
         pictures={id: tuple(rows) for id, rows in versions.items()},
-        texts={id: tuple(map(origins.brief, of_it)) for id, of_it in said.items()},
+        texts={id: tuple(map(brief, of_it)) for id, of_it in said.items()},
     )
+
+
+def brief(one: Saying) -> str:
+    """A text as it is recorded, with what marks the pictures that it is read with."""
+    told = origins.brief(one.text)
+    seen = ", ".join(f"{sight.id} {sight.key.hex()[:8]}" for sight in one.sights)
+    return f"{told} (read with {seen})" if seen else told
 
 
 def _of_set(library: Library, name: str) -> Iterator[Missing]:
@@ -90,8 +104,10 @@ def _id(look: Look) -> str:
     return f"{look.place}/{look.image.id}" + (f" ({made.spec.kind})" if made else "")
 
 
-def _said(one: PictureSet, member: int) -> tuple[str, ...]:
-    raw = one.texts(member, one.there(member))
-    key = (one.seed, one.spec.id, one.examples[member].id)
-    edits, dropout = one.spec.caption_edits, one.spec.caption_dropout
-    return possible(raw, edits, dropout=dropout, key=key) or tuple(raw)
+def _said(library: Library, one: PictureSet, member: int) -> tuple[Saying, ...]:
+    shows = library.glance is not None and bool(one.spec.references)
+    versions = one.versions(library.epochs[one.spec.id]) if shows else None
+    told = possibly(one, member, versions)
+    if told is None:
+        told = [(text, ()) for text in one.texts(member, one.there(member))]
+    return tuple(sayings(library, told))

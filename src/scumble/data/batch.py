@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
+
+TEXT = "text"
+"""Field of a text's entry that may have a length of its own, [tokens, features]."""
+
+TEXT_MASK = "text_mask"
+"""Field of a text's entry where padding is hidden: 1 for words, 0 for padding, [tokens], uint8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +58,23 @@ class Batch:
             references=tuple(change(tensor) for tensor in self.references),
             masks=None if self.masks is None else change(self.masks),
         )
+
+
+def stacked(entries: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Entries as one value with a batch axis.
+
+    Texts of different lengths are padded with zeros, and a mask tells their words; all else is
+    alike in shape.
+    """
+    lengths = [len(entry[TEXT]) for entry in entries if TEXT in entry]
+    if len(set(lengths)) > 1:
+        entries = [_padded(entry, max(lengths)) for entry in entries]
+    return {field: torch.stack([entry[field] for entry in entries]) for field in entries[0]}
+
+
+def _padded(entry: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
+    text = entry[TEXT]
+    free = length - len(text)
+    words = torch.ones(len(text), dtype=torch.uint8, device=text.device)
+    mask = entry.get(TEXT_MASK, words)
+    return {**entry, TEXT: pad(text, (0, 0, 0, free)), TEXT_MASK: pad(mask, (0, free))}

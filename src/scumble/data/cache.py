@@ -67,9 +67,9 @@ def picture_key(recipe: bytes, source: str, view: View) -> bytes:
     return hashed(recipe, bytes.fromhex(source), view.facts().encode())
 
 
-def text_key(recipe: bytes, text: str) -> bytes:
-    """The key of a text."""
-    return hashed(recipe, text.encode())
+def text_key(recipe: bytes, text: str, sights: Sequence[bytes] = ()) -> bytes:
+    """The key of a text, and of the pictures it is read with."""
+    return hashed(recipe, text.encode(), *sights)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path, PurePath
 from scumble.data import asked, origins
 from scumble.data.cache import Missing
 from scumble.data.index import Index
-from scumble.data.library import Library
+from scumble.data.library import Library, keeps_words
 from scumble.data.origins import Change, Origins
+from scumble.data.saying import Saying
 
 NEVER = "it was never encoded here"
 LOST = "nothing changed: its shard was removed or is damaged, or the build was cut short"
@@ -79,16 +80,18 @@ class Explainer:
             answers.append(Answer(what=label, shard=place.shard if place else None, changes=why))
         return answers
 
-    def _texts(self, id: str, said: Sequence[str]) -> list[Answer]:
-        if not self.library.keeps_texts:
+    def _texts(self, id: str, said: Sequence[Saying]) -> list[Answer]:
+        if not keeps_words(self.library, self.library.sets[self.name]):
             return []
         store = self.library.texts
         index = Index.of(store.folder, store.kind)
         answers = []
-        for text in said:
-            place = index.find(self.library.text_key(text))
-            why = origins.why_text(self.before, id, text, self.text_recipe)
-            label = f"'{origins.brief(text)}'"
+        for one in said:
+            place = index.find(self.library.text_key(one))
+            why = origins.why_text(self.before, id, asked.brief(one), self.text_recipe)
+            with_them = ", ".join(sight.id for sight in one.sights)
+            read = f", read with {with_them}" if with_them else ""
+            label = f"'{origins.brief(one.text)}'{read}"
             answers.append(Answer(what=label, shard=place.shard if place else None, changes=why))
         return answers
 

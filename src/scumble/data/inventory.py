@@ -14,7 +14,10 @@ import numpy as np
 from scumble.data.index import NOT_OURS, Columns, columns
 from scumble.data.shards import DTYPES, HEADER_BYTES
 
-FOLDERS = ("pictures", "masks", "texts")
+TEXTS, SEEN = "texts", "conditioning_image_embeds"
+"""Where texts lie that are read by themselves, and those that are read with pictures."""
+
+FOLDERS = ("pictures", "masks", TEXTS, SEEN, "shown")
 SHARD = re.compile(r"(\w[\w.-]*)-[0-9a-f]{16}\.safetensors")
 
 GONE = "it does not open, or is not as long as it should be"

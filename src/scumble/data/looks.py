@@ -10,7 +10,7 @@ from scumble.data import augment
 from scumble.data.companions import mask_place, reference_place
 from scumble.data.example import Example, Image
 from scumble.data.picture_set import PictureSet, drawing
-from scumble.data.sizes.frame import strict
+from scumble.data.sizes.frame import at_size, strict
 from scumble.data.view import Degraded, View
 
 
@@ -82,6 +82,7 @@ def _reference(one: PictureSet, number: int, member: int, drawn: int, view: View
     else:
         draw = drawing(one.seed, own, example.id, drawn)
         frame = cutter.frame(image.width, image.height, draw)
+    frame = at_size(frame, one.packed(number, frame.size))
     return Look(place, image, replace(view, frame=frame, degraded=degraded))
 
 

@@ -99,13 +99,15 @@ def why_picture(
 
 
 def why_text(
-    before: Origins | None, id: str, text: str, recipe: Mapping[str, str]
+    before: Origins | None, id: str, said: str, recipe: Mapping[str, str]
 ) -> tuple[Change, ...] | None:
-    """What differs from when a picture's text was last made; None if it never had one."""
+    """What differs from when a picture's text was last made; None if it never had one.
+
+    `said` is the text as it is recorded; see `asked.brief`.
+    """
     known = before.texts.get(id) if before else None
     if before is None or not known:
         return None
-    said = brief(text)
     changed = [] if said in known else [Change("caption", " | ".join(known), said)]
     return (*changed, *_recipe_changes(before.text_recipe, recipe))
 

@@ -10,7 +10,7 @@ from scumble.data.captions import edits as wording
 from scumble.data.captions.edits import When
 from scumble.data.example import Example
 from scumble.data.order import Row
-from scumble.data.sizes.frame import Frame
+from scumble.data.sizes.frame import Frame, Size, of_area
 from scumble.data.sizes.framer import Framer, framer
 from scumble.spec.dataset import DatasetSpec
 from scumble.spec.references import ReferenceSpec
@@ -31,6 +31,9 @@ class PictureSet:
 
     frames: tuple[Frame, ...]
     """Each target's first cut."""
+
+    step: int
+    """Sides are multiples of it."""
 
     batch: int
     steps: int
@@ -56,6 +59,7 @@ class PictureSet:
             framer=cutter,
             loose=tuple(_loose(one, spec, step) for one in spec.references),
             frames=frames,
+            step=step,
             batch=spec.batch_size or training.batch_size,
             steps=training.steps,
             seed=seed,
@@ -105,6 +109,11 @@ class PictureSet:
         target = self.examples[member].target
         draw = drawing(self.seed, self.spec.id, target.id, drawn)
         return self.framer.frame(target.width, target.height, draw)
+
+    def packed(self, number: int, size: Size) -> Size:
+        """At what size a reference is shown whose `fit` gives it that one."""
+        side = self.spec.references[number].area
+        return size if side is None else of_area(size, side, self.step)
 
     def there(self, member: int) -> tuple[int, ...]:
         """Numbers of the references that an example has."""

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from scumble.data import mask_cache
-from scumble.data.batch import Batch
-from scumble.data.library import Entry, Library
+from scumble.data.batch import Batch, stacked
+from scumble.data.library import Entry, Library, keeps_words
 from scumble.data.looks import Look, looks
 from scumble.data.order import Row, Unit
 from scumble.data.picture_set import PictureSet
+from scumble.data.saying import Saying
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Shown:
     latents: Tensor
     references: tuple[Tensor, ...]
     mask: Tensor | None
-    text: str
+    words: Saying
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -54,8 +55,9 @@ def _batches(library: Library, one: PictureSet, unit: Unit, step: int) -> list[B
 
 def _shown(library: Library, one: PictureSet, slot: int, row: Row, step: int) -> Shown:
     seen = looks(one, row.member, one.version(row))
-    references = [seen.references[number] for number in one.shown(row)]
-    asked = [seen.target, *(look for look in references if look is not None)]
+    chosen = [seen.references[number] for number in one.shown(row)]
+    references = [look for look in chosen if look is not None]
+    asked = [seen.target, *references]
     latents = [entry["latents"].float() for entry in _latents(library, one, asked)]
     return Shown(
         slot=slot,
@@ -64,7 +66,7 @@ def _shown(library: Library, one: PictureSet, slot: int, row: Row, step: int) ->
         latents=latents[0],
         references=tuple(latents[1:]),
         mask=None if seen.mask is None else _mask(library, one, seen.mask),
-        text=one.caption(row, step),
+        words=library.saying(one.caption(row, step), references),
     )
 
 
@@ -84,37 +86,39 @@ def _mask(library: Library, one: PictureSet, look: Look) -> Tensor:
     return mask_cache.made(wanted)
 
 
-def _words(library: Library, texts: Sequence[str]) -> list[Entry]:
-    if library.keeps_texts:
-        return with_words(library, texts, [read(library, text) for text in texts])
+def _words(library: Library, one: PictureSet, sayings: Sequence[Saying]) -> list[Entry]:
+    if keeps_words(library, one):
+        return [read(library, each) for each in sayings]
     assert library.read is not None
-    return with_words(library, texts, library.read(texts))
+    return _with_words(library, sayings, library.read(sayings))
 
 
-def read(library: Library, text: str) -> Entry:
-    """What is kept of a text."""
-    return library.texts.read(library.text_key(text))
+def read(library: Library, saying: Saying) -> Entry:
+    """What is kept of a text, and the numbers that encoders in training read."""
+    kept = library.texts.read(library.text_key(saying)) if library.reads else {}
+    return _with_words(library, [saying], [kept])[0]
 
 
-def with_words(library: Library, texts: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
-    """Entries with the numbers that encoders in training read as well."""
+def _with_words(
+    library: Library, sayings: Sequence[Saying], entries: Sequence[Entry]
+) -> list[Entry]:
     if library.words is None:
         return list(entries)
-    words = library.words(texts)
+    words = library.words(sayings)
     return [{**one, **each} for one, each in zip(entries, words, strict=True)]
 
 
 def _batch(library: Library, one: PictureSet, group: Sequence[Shown]) -> Batch:
-    words = _words(library, [each.text for each in group])
+    words = _words(library, one, [each.words for each in group])
     masks = [each.mask for each in group if each.mask is not None]
     return Batch(
         latents=torch.stack([each.latents for each in group]),
-        words={name: torch.stack([word[name] for word in words]) for name in words[0]},
+        words=stacked(words),
         frames=torch.tensor([each.target.view.frame.row() for each in group]),
         weights=torch.tensor([_weight(one, each.member) for each in group]),
         slots=tuple(each.slot for each in group),
         ids=tuple(f"{one.spec.id}/{each.target.image.id}" for each in group),
-        captions=tuple(each.text for each in group),
+        captions=tuple(each.words.text for each in group),
         references=tuple(
             torch.stack(column) for column in zip(*(each.references for each in group), strict=True)
         ),

@@ -53,10 +53,10 @@ def _sizes(one: PictureSet, member: int, epoch: int) -> tuple[int, ...]:
 def _side(one: PictureSet, member: int, number: int, size: tuple[int, int]) -> tuple[int, int]:
     """A reference's size; where it is drawn, batches are cut by it later."""
     cutter, example = one.loose[number], one.examples[member]
-    if cutter is None:
-        return size
-    image = example.references[number] or example.target
-    return cutter.frame(image.width, image.height, _middle).size
+    if cutter is not None:
+        image = example.references[number] or example.target
+        size = cutter.frame(image.width, image.height, _middle).size
+    return one.packed(number, size)
 
 
 def _middle(_: str) -> float:

@@ -30,13 +30,16 @@ class Degraded:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """In this order: slice, frame, flip, colours, degradation (or degradation before the frame)."""
+    """In this order: slice, frame, flip, colours, degradation (or degradation before the frame),
+    another size."""
 
     frame: Frame
     interpolation: str = "lanczos"
     flipped: bool = False
     colours: Colours | None = None
     degraded: Degraded | None = None
+    shown: tuple[int, int] | None = None
+    """Height and width to which it is brought at the very end; None: those of the frame."""
 
     def facts(self) -> str:
         """Everything, as text: equal texts give equal pixels."""
@@ -45,4 +48,5 @@ class View:
         if self.degraded is not None:
             told = self.degraded.spec.model_dump_json()
             made = f"{told} {self.degraded.at} {self.degraded.key}"
-        return f"{self.frame.row()} {rest} {made}"
+        size = "" if self.shown is None else f" shown {self.shown}"
+        return f"{self.frame.row()} {rest} {made}{size}"

@@ -17,6 +17,9 @@ FAMILIES = {
     ("flux", "dev"): "flux.model:FLUX_DEV",
     ("flux", "schnell"): "flux.model:FLUX_SCHNELL",
     ("flux", "kontext"): "flux.model:FLUX_KONTEXT",
+    ("qwen-image", "base"): "qwen.model:QWEN_IMAGE",
+    ("qwen-image", "edit-v1"): "qwen.model:QWEN_EDIT",
+    ("qwen-image", "edit-v2"): "qwen.model:QWEN_EDIT_PLUS",
 }
 
 

@@ -1,38 +1,51 @@
 """Small models that come with the package, so that everything runs without a download.
 
 `emoji-flux` (dev) was trained, on emoji at 64 px (`docs/builtin-models.md`); it comes along whole.
+`emoji-kontext` was trained further from it, on pairs; its transformer comes along, and its folder
+is put together once per machine, with emoji-flux's other parts.
 `tiny-flux` (dev), `tiny-flux-schnell` and `tiny-flux-kontext` are FLUX in shape and toys in size.
 Their transformer and text encoders are random numbers from a seed. Their autoencoder is built
 rather than trained: the encoder averages 8x8 pixels and spreads their colour over 16 channels, the
 decoder blows the colours up again smoothly, so that a preview is a blurred picture instead of
 noise. Made once per machine, as a diffusers folder.
+
+`tiny-qwen-image` (base), `tiny-qwen-edit` (edit-v1) and `tiny-qwen-edit-plus` (edit-v2) are
+Qwen-Image in shape, made in the same way.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from scumble.dice import generator
 from scumble.errors import DiskError
 from scumble.families.encoders import clip, t5, vae
 from scumble.families.flux.network import FluxConfig, FluxTransformer
+from scumble.families.qwen.toy import PIPELINES, write_tiny_qwen
+from scumble.families.toy_parts import (
+    CHANNELS,
+    STEADY,
+    VERSION,
+    centre,
+    constant,
+    sampler,
+    signed_colours,
+    spread,
+    write_json,
+    write_part,
+)
 
-VERSION = 1  # a change of what is made changes the folder's name
 HEAD = 32
 WIDTH = 64  # features of text and summary
-CHANNELS = 16
-STEADY = 100.0  # a constant channel that keeps the group norms from seeing the picture
 
 TRANSFORMER = {
     "_class_name": "FluxTransformer2DModel",
@@ -103,7 +116,12 @@ TOYS: Mapping[str, Mapping[str, Any]] = {
 TRAINED: Mapping[str, Path] = {"emoji-flux": Path(__file__).parent / "emoji_flux"}
 """Those that come with their weights, as diffusers folders."""
 
-BUILTIN = (*TRAINED, *TOYS)
+COMPOSED: Mapping[str, tuple[Path, ...]] = {
+    "emoji-kontext": (Path(__file__).parent / "emoji_kontext", TRAINED["emoji-flux"])
+}
+"""Those that come with some of their parts; where the first folder has none, the second's is it."""
+
+BUILTIN = (*TRAINED, *COMPOSED, *TOYS, *PIPELINES)
 """All of them."""
 
 
@@ -116,16 +134,21 @@ def home() -> Path:
 
 
 def materialised(name: str) -> Path:
-    """The diffusers folder of a builtin model; a toy's is made whole or not at all."""
+    """The diffusers folder of a builtin model; one that is made is made whole or not at all."""
     if name in TRAINED:
         return TRAINED[name]
-    final = home() / "builtin" / f"{name}-{VERSION}"
+    final = home() / "builtin" / f"{name}-{_made_of(name)}"
     if final.is_dir():
         return final
     partial = final.with_name(f".{final.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True)
-        write_tiny_flux(partial, TOYS[name])
+        if name in COMPOSED:
+            compose(partial, COMPOSED[name])
+        elif name in PIPELINES:
+            write_tiny_qwen(partial, name)
+        else:
+            write_tiny_flux(partial, TOYS[name])
         partial.rename(final)
     except (OSError, SafetensorError) as error:
         if final.is_dir():  # somebody else was faster
@@ -137,6 +160,37 @@ def materialised(name: str) -> Path:
     return final
 
 
+def _made_of(name: str) -> str:
+    """What else its folder is called by."""
+    return stamp(COMPOSED[name]) if name in COMPOSED else str(VERSION)
+
+
+def stamp(parts: Sequence[Path]) -> str:
+    """Stands for these folders as they are: another package, moved or newer, has another."""
+    told = blake2b(digest_size=6)
+    for part in parts:
+        for file in sorted(file for file in part.rglob("*") if file.is_file()):
+            found = file.stat()
+            told.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return told.hexdigest()
+
+
+def compose(folder: Path, parts: Sequence[Path]) -> None:
+    """One folder of several: each part and file from the first of them that has it.
+
+    Links where the machine makes them, copies where it does not.
+    """
+    for part in parts:
+        for entry in sorted(part.iterdir()):
+            place = folder / entry.name
+            if place.exists():
+                continue
+            try:
+                place.symlink_to(entry, target_is_directory=entry.is_dir())
+            except OSError:  # Windows allows it to few
+                (shutil.copytree if entry.is_dir() else shutil.copyfile)(entry, place)
+
+
 def write_tiny_flux(folder: Path, changes: Mapping[str, Any]) -> None:
     """The toy as a diffusers folder; `changes` go into the transformer's config."""
     transformer = TRANSFORMER | dict(changes)
@@ -144,41 +198,13 @@ def write_tiny_flux(folder: Path, changes: Mapping[str, Any]) -> None:
     config = {name: value for name, value in transformer.items() if name in names}
     config["axes_dims_rope"] = tuple(transformer["axes_dims_rope"])
     dynamic = bool(transformer["guidance_embeds"])
-    _part(folder / "transformer", transformer, FluxTransformer(FluxConfig(**config)))
-    _part(folder / "text_encoder", CLIP, clip.skeleton(CLIP), weights="model")
-    _part(folder / "text_encoder_2", T5, t5.skeleton(T5), weights="model")
-    _part(folder / "vae", AUTOENCODER, vae.skeleton(AUTOENCODER), values=autoencoder_values)
-    _json(folder / "scheduler" / "scheduler_config.json", scheduler(dynamic=dynamic))
-    _json(folder / "model_index.json", index())
+    write_part(folder / "transformer", transformer, FluxTransformer(FluxConfig(**config)))
+    write_part(folder / "text_encoder", CLIP, clip.skeleton(CLIP), weights="model")
+    write_part(folder / "text_encoder_2", T5, t5.skeleton(T5), weights="model")
+    write_part(folder / "vae", AUTOENCODER, vae.skeleton(AUTOENCODER), values=autoencoder_values)
+    write_json(folder / "scheduler" / "scheduler_config.json", scheduler(dynamic=dynamic))
+    write_json(folder / "model_index.json", index())
     _tokenizers(folder)
-
-
-def _part(
-    folder: Path,
-    config: Mapping[str, Any],
-    module: nn.Module,
-    *,
-    weights: str = "diffusion_pytorch_model",
-    values: Any = None,
-) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    make = values or (lambda name, shape: random_value(folder.name, name, shape))
-    _json(folder / "config.json", config)
-    tensors = {name: make(name, shape).contiguous() for name, shape in shapes.items()}
-    save_file(tensors, folder / f"{weights}.safetensors", {"format": "pt"})
-
-
-def random_value(part: str, name: str, shape: tuple[int, ...]) -> Tensor:
-    """Weights that keep the size of what goes through them; norms near one, biases near zero."""
-    drawn = torch.randn(shape, generator=generator("tiny-flux", VERSION, part, name))
-    if name == "encoder.embed_tokens.weight":
-        return random_value(part, "shared.weight", shape)
-    if len(shape) == 1:
-        norm = "norm" in name and name.endswith("weight") and "linear" not in name
-        return 0.05 * drawn + (1.0 if norm else 0.0)
-    if "embed" in name.rsplit(".", 2)[-2]:
-        return drawn
-    return drawn / shape[-1] ** 0.5
 
 
 def autoencoder_values(name: str, shape: tuple[int, ...]) -> Tensor:
@@ -188,15 +214,15 @@ def autoencoder_values(name: str, shape: tuple[int, ...]) -> Tensor:
     the ends add nothing; silu(x) - silu(-x) = x makes the last activation disappear.
     """
     if len(shape) == 4 and "sampler" in name:
-        return _sampler(shape, smooth=name.startswith("decoder"))
+        return sampler(shape, smooth=name.startswith("decoder"))
     special = {
-        "encoder.conv_in.weight": lambda: _centre(_signed_colours().T, shape),
-        "encoder.conv_in.bias": lambda: _constant() - _signed_colours().sum(0),
-        "encoder.conv_out.weight": lambda: _centre(_spread() @ _halved(), shape),
+        "encoder.conv_in.weight": lambda: centre(signed_colours().T, shape),
+        "encoder.conv_in.bias": lambda: constant() - signed_colours().sum(0),
+        "encoder.conv_out.weight": lambda: centre(spread() @ signed_colours(), shape),
         "encoder.conv_out.bias": lambda: torch.cat([torch.zeros(16), torch.full((16,), -30.0)]),
-        "decoder.conv_in.weight": lambda: _centre(_signed_colours().T @ _spread().T[:, :16], shape),
-        "decoder.conv_in.bias": _constant,
-        "decoder.conv_out.weight": lambda: _centre(_halved(), shape),
+        "decoder.conv_in.weight": lambda: centre(signed_colours().T @ spread().T[:, :16], shape),
+        "decoder.conv_in.bias": constant,
+        "decoder.conv_out.weight": lambda: centre(signed_colours(), shape),
         "decoder.conv_out.bias": lambda: torch.ones(shape),
     }
     if name in special:
@@ -204,50 +230,6 @@ def autoencoder_values(name: str, shape: tuple[int, ...]) -> Tensor:
     if name.endswith("conv_norm_out.weight"):
         return torch.full(shape, STEADY * (2 / CHANNELS) ** 0.5)
     return torch.zeros(shape)
-
-
-def _signed_colours() -> Tensor:
-    """[3, channels]: colour c goes to channels 2c and, negative, 2c + 1."""
-    signs = torch.zeros(3, CHANNELS)
-    for colour in range(3):
-        signs[colour, 2 * colour], signs[colour, 2 * colour + 1] = 1.0, -1.0
-    return signs
-
-
-def _halved() -> Tensor:
-    """[3, channels]: silu(x) - silu(-x) is x already, so each sign counts once."""
-    return _signed_colours()
-
-
-def _constant() -> Tensor:
-    values = torch.zeros(CHANNELS)
-    values[6], values[7] = STEADY, -STEADY
-    return values
-
-
-def _spread() -> Tensor:
-    """[32, 3]: three orthonormal directions in the 16 latents; no spread around them."""
-    drawn = torch.randn(16, 3, generator=generator("tiny-flux", VERSION, "directions"))
-    directions = torch.linalg.qr(drawn.double()).Q.float()
-    return torch.cat([directions, torch.zeros(16, 3)])
-
-
-def _centre(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
-    weight = torch.zeros(shape)
-    weight[:, :, 1, 1] = matrix
-    return weight
-
-
-def _sampler(shape: tuple[int, ...], *, smooth: bool) -> Tensor:
-    """Down: the mean of 2x2. Up: a small blur after the doubling; the constants stay sharp."""
-    line = torch.tensor([0.25, 0.5, 0.25] if smooth else [0.5, 0.5, 0.0])
-    weight = torch.zeros(shape)
-    for channel in range(CHANNELS):
-        weight[channel, channel] = torch.outer(line, line)
-    if smooth:
-        weight[6:8] = 0.0
-        weight[6, 6, 1, 1] = weight[7, 7, 1, 1] = 1.0
-    return weight
 
 
 def scheduler(*, dynamic: bool) -> dict[str, Any]:
@@ -276,11 +258,6 @@ def index() -> dict[str, Any]:
         "transformer": ["diffusers", "FluxTransformer2DModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }
-
-
-def _json(file: Path, value: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _tokenizers(folder: Path) -> None:

@@ -9,31 +9,27 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
-from hashlib import blake2b
+from functools import cached_property
 from itertools import groupby
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
 
 from scumble.data import cache, packing
 from scumble.data.cache import Missing, Store, value
-from scumble.data.images import Unreached, pixels
+from scumble.data.saying import Saying
 from scumble.data.shards import Writer
-from scumble.data.sources.memory import Memory
-from scumble.data.sources.record import Lent, opened
 from scumble.errors import FileError, gather
 from scumble.events import Encoded, Warned
-from scumble.families import weights
+from scumble.families import opening, weights
 from scumble.families.eyes import Eyes, finite
 from scumble.families.family import Entry, Tools
 from scumble.families.fingerprints import fingerprints
+from scumble.families.opening import Unreadable
 from scumble.families.reader import TEXTS, Dress, Reader, readers
 from scumble.hardware.device import Place
 from scumble.spec.saving import CacheSpec
@@ -52,9 +48,6 @@ WORDS = (
     "vocab.json",
 )
 """The files of a tokenizer, sorted; weights may lie beside them."""
-
-Unreadable = tuple[Missing, FileError]
-"""A picture that cannot be decoded, and why."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +83,8 @@ def recipes(
     spoken = {name: digest for one in hashes[1:] for name, digest in (one or {}).items()}
     if model.masked:  # nothing is said of padding that is seen: older caches stay what they are
         spoken["padding"] = "hidden"
+    if model.family.glance is not None:  # flavours frame texts and pictures in other words
+        spoken["flavour"] = model.family.flavour
     return Recipes(
         {**shared, "kept as": kept.picture_dtype, **(hashes[0] or {})},
         {
@@ -135,9 +130,16 @@ def picture_bytes(model: weights.Model, kept: CacheSpec, size: tuple[int, int]) 
     return packing.entry_bytes({"latents": shape}, kept.picture_dtype)
 
 
-def text_bytes(model: weights.Model, place: Place, tokens: int, kept: CacheSpec) -> int:
-    """What the entry of a text takes of the disk."""
+def text_bytes(
+    model: weights.Model, place: Place, tokens: int, kept: CacheSpec, saying: Saying | None = None
+) -> int:
+    """What the entry of a text takes of the disk; about, where texts have lengths of their own.
+
+    Without one, of a text that is as long as can be.
+    """
     family, still = model.family, readers(model)
+    if saying is not None and family.text_length is not None:
+        tokens = family.text_length(saying.text, saying.sizes, tokens)
     shapes = {
         name: shape(model.configs, tokens)
         for name, shape in family.text_fields.items()
@@ -254,29 +256,11 @@ def left_out(bad: Sequence[Unreadable], dataset: str) -> Iterator[Warned]:
 Opened = tuple[list[Missing], np.ndarray, list[Unreadable]]
 
 
-def _seen(one: Missing) -> np.ndarray:
-    """Its pixels, made sure to be those that its key stands for."""
-    if not (isinstance(one.file, Path) and one.source):
-        return pixels(one.file, one.view)
-    return pixels(Lent(str(one.file), partial(_unchanged, one)), one.view)
-
-
-def _unchanged(one: Missing) -> BinaryIO:
-    """The bytes of its file, or Unreached if they are others by now: under their key they would
-    stand for the old ones for good."""
-    with opened(one.file) as stream:
-        content = stream.read()
-    if blake2b(content, digest_size=16).hexdigest() != one.source:
-        remedy = "start again, or save it once more if that does not help"
-        raise Unreached(one.file, "has changed since it was looked at", remedy)
-    return Memory(str(one.file), content)
-
-
 def _opened_ahead(pool: ThreadPoolExecutor, groups: Sequence[list[Missing]]) -> Iterator[Opened]:
     """Those of each batch that can be decoded, their pixels, and the others."""
 
     def begin(batch: list[Missing]) -> list[Future[np.ndarray]]:
-        return [pool.submit(_seen, one) for one in batch]
+        return [pool.submit(opening.seen, one) for one in batch]
 
     ahead = begin(groups[0])
     for number, batch in enumerate(groups):
@@ -298,39 +282,43 @@ def _decoded(batch: Sequence[Missing], opening: Sequence[Future[np.ndarray]]) ->
 
 
 def encode_texts(
-    model: weights.Model,
-    place: Place,
+    make: Callable[[], Reader],
     store: Store,
-    wanted: Sequence[tuple[bytes, str]],
-    tokens: int,
-    precision: str,
+    wanted: Sequence[tuple[bytes, Saying]],
+    bad: list[Unreadable] | None = None,
 ) -> Iterator[Encoded | Warned]:
     """Write the missing texts' entries; texts that are too long are counted and cut.
 
-    `precision` is the job's `cache.text_dtype`, `auto` included.
+    The reader is made when there is something to read. Texts that are read with a picture which
+    cannot be decoded have no entry: see `encode_pictures`.
     """
     if not wanted:
         return
-    reader = Reader(model, place, tokens, packing.precision(precision, place.dtype))
-    texts = [text for _, text in wanted]
-    if cut := reader.too_long(texts):
+    reader = make()
+    sayings, found = [one for _, one in wanted], [] if bad is None else bad
+    if cut := reader.too_long([one.text for one in sayings]):
         yield _warned(
-            f"{len(cut)} texts are longer than {tokens} tokens and are cut there, first"
+            f"{len(cut)} texts are longer than {reader.tokens} tokens and are cut there, first"
             f" '{cut[0][:60]}'; `model.text_tokens` sets the length."
         )
     with _Written(store, "texts", len(wanted)) as written:
-        for number, entry in enumerate(reader.entries(texts), 1):
-            written.add(wanted[number - 1][0], entry)
+        for number, entry in enumerate(reader.tried(sayings, found), 1):
+            if entry is None:
+                written.total -= 1
+            else:
+                written.add(wanted[number - 1][0], entry)
             yield from map(_warned, reader.notes())
             if number % TEXTS == 0 or number == len(wanted):
                 yield written.event()
+    if bad is None:
+        refuse(found)
 
 
 def read_texts(
     model: weights.Model,
     tools: Tools,
     place: Place,
-    texts: Sequence[str],
+    sayings: Sequence[Saying],
     tokens: int,
     dress: Dress | None = None,
 ) -> Iterator[Entry]:
@@ -341,7 +329,7 @@ def read_texts(
     reader = Reader(model, place, tokens, packing.precision("auto", place.dtype), tools)
     if dress is not None:
         reader.dress(dress)
-    for entry in reader.entries(texts):
+    for entry in reader.entries(sayings):
         yield {name: one.to(place.device) for name, one in entry.items()}
 
 

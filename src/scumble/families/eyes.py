@@ -63,8 +63,11 @@ class Eyes:
         return taken
 
     def spread(self, raw: Raw) -> Tensor:
-        """Standard deviation of the latents that the autoencoder allows, in their scale."""
+        """Standard deviation of the latents that the autoencoder allows, in their scale; 0 of one
+        that is not of Stable Diffusion's kind, beside whose pictures nobody keeps any."""
         module: Any = self._modules["autoencoder"]
+        if "scaling_factor" not in module.config:
+            return torch.zeros(len(raw), 1, 1, 1)
         with torch.no_grad(), self._place.autocast():
             pixels = to_pixels(raw, self._place).to(module.dtype)
             allowed = module.encode(pixels).latent_dist.std.float()

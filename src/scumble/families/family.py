@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from scumble.adapters.keys import Keys
+from scumble.data.batch import TEXT_MASK, stacked
 from scumble.families.spelling import Cutter, as_they_are
 from scumble.families.tensor_files import Shape
 from scumble.hardware.blocks import Net
 from scumble.objective.process import Latents, Process, Times
 
+__all__ = [
+    "TEXT_MASK",
+    "Config",
+    "Entry",
+    "Family",
+    "Fit",
+    "Knobs",
+    "Loose",
+    "Modules",
+    "Need",
+    "Part",
+    "Pixels",
+    "Prompt",
+    "Scene",
+    "Sight",
+    "Told",
+    "Tools",
+    "stacked",
+]
+
 Entry = dict[str, Tensor]
 """One cached value: no batch axis, no batch padding."""
-
-TEXT_MASK = "text_mask"
-"""Field of a text's entry where padding is hidden: 1 for words, 0 for padding, [tokens], uint8."""
 
 Pixels = Float[Tensor, "batch 3 rows columns"]
 """From -1 (black) to 1 (white)."""
 
-Sight = UInt8[np.ndarray, "rows columns 3"]
+Sight = UInt8[np.ndarray, "_ _ 3"]
 """A picture as a text's reader is shown it."""
 
 Config = Mapping[str, Any]
@@ -132,6 +149,9 @@ class Part:
     nested: str | None = field(default=None, kw_only=True)
     """The setting under which a config.json of more than this part keeps those of this part."""
 
+    beside: tuple[str, ...] = field(default=(), kw_only=True)
+    """Settings beside `nested` that are this part's as well."""
+
     cuts: Cutter = field(default=as_they_are, kw_only=True)
     """What the tensors of its files become, whoever spelt them."""
 
@@ -198,6 +218,9 @@ class Family:
     references: int = 0
     """How many pictures an example may show along."""
 
+    references_needed: int = 0
+    """And how many it must: without them it was never published to paint anything."""
+
     preview_steps: int
     preview_guidance: float
     preview_scale: float = 1.0
@@ -208,11 +231,26 @@ class Family:
     """Height and width at which a reference of that height and width is shown to what reads the
     texts; None: texts are read by themselves."""
 
+    reference_side: int | None = None
+    """Side of the square whose area references have in the published pipeline; None: it takes any
+    size."""
+
+    text_length: Callable[[str, Sequence[tuple[int, int]], int], int] | None = None
+    """About how many tokens a text becomes, for forecasts: from the text, the heights and widths
+    of the pictures it is read with, and the job's length; None: always as many as the job says."""
+
     targets: Mapping[str, tuple[str, ...]]
     """Layers by preset; see `adapters.attach.matches`."""
 
+    mute: Callable[[nn.Module], Collection[str]] | None = None
+    """Linear layers of the denoiser whose answer reaches no picture, so that there is nothing to
+    train them by; None: every layer is heard."""
+
     keys: Keys
     """What the layers of its networks are called elsewhere, by part."""
+
+    pipeline: str = ""
+    """The class of diffusers that paints with it as published; empty: none."""
 
     skeleton: Callable[[str, Config], nn.Module]
     """One part without weights (on the meta device)."""
@@ -237,8 +275,3 @@ class Family:
 
     guided: Callable[[Latents, Latents, float], Latents]
     """Answers with and without the prompt, joined as published."""
-
-
-def stacked(entries: Sequence[Entry]) -> dict[str, Tensor]:
-    """Entries of equal shapes as one value with a batch axis."""
-    return {field: torch.stack([entry[field] for entry in entries]) for field in entries[0]}

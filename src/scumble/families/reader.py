@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from scumble.data import packing
+from scumble.data.saying import Saying
 from scumble.errors import JobError
-from scumble.families import room, weights
+from scumble.families import opening, room, weights
 from scumble.families.eyes import finite
 from scumble.families.family import Entry, Prompt, Tools
+from scumble.families.opening import Sights, Unreadable
 from scumble.hardware.device import Place
 
 TEXTS = 8  # texts that go through an encoder together
@@ -36,7 +38,7 @@ class Reader:
         self._tools = weights.tools(model) if tools is None else tools
         self._model = model
         self._place = place
-        self._tokens = tokens
+        self.tokens = tokens
         self._precision = precision
         self._modules = {
             name: weights.loaded(model, name, dtype=place.dtype, device=place.device)
@@ -51,16 +53,40 @@ class Reader:
         for name, module in self._modules.items():
             dress(name, module)
 
-    def read(self, texts: Sequence[str]) -> list[Entry]:
+    def read(self, sayings: Sequence[Saying]) -> list[Entry]:
         """What the cache would give back for these texts, computed with as the device does.
 
-        Each is read by itself; see `Eyes.see`.
+        Each is read by itself; see `Eyes.see`. FileError if a picture cannot be decoded.
         """
-        kept = [entry for text in texts for entry in self.entries([text])]
+        kept = [entry for one in sayings for entry in self.entries([one])]
         return [packing.unpacked(entry, self._place.dtype) for entry in kept]
 
-    def entries(self, texts: Sequence[str]) -> Iterator[Entry]:
-        """Texts as they are kept, on the CPU; fewer at a time when there is no room for many."""
+    def entries(self, sayings: Sequence[Saying]) -> Iterator[Entry]:
+        """Texts as they are kept, on the CPU; fewer at a time when there is no room for many.
+
+        FileError if a picture that one is read with cannot be decoded.
+        """
+        bad: list[Unreadable] = []
+        for entry in self.tried(sayings, bad):
+            if entry is None:
+                raise bad[0][1]
+            yield entry
+
+    def tried(self, sayings: Sequence[Saying], bad: list[Unreadable]) -> Iterator[Entry | None]:
+        """The same; None for those with a picture that cannot be decoded, which stands in `bad`."""
+        for start in range(0, len(sayings), TEXTS):
+            some = sayings[start : start + TEXTS]
+            opened = opening.looked(some)
+            pairs = zip(some, opened, strict=True)
+            whole = [(one.text, each.sights) for one, each in pairs if each.bad is None]
+            read = self._together(whole)
+            for each in opened:
+                if each.bad is not None:
+                    bad.append(each.bad)
+                yield next(read) if each.bad is None else None
+
+    def _together(self, texts: Sequence[tuple[str, Sights]]) -> Iterator[Entry]:
+        """Those whose pictures are there."""
         done = 0
         while done < len(texts):
             some = texts[done : done + self._count]
@@ -72,7 +98,7 @@ class Reader:
                 read = []
             if not read:
                 self._make_room(len(some))
-            for text, entry in zip(some, read, strict=False):
+            for (text, _), entry in zip(some, read, strict=False):
                 finite(entry, f"text '{text[:60]}'", self._place)
                 yield entry
             done += len(read)
@@ -106,11 +132,12 @@ class Reader:
 
     def _overflows(self, name: str, text: str) -> bool:
         tool: Any = self._tools[name]
-        return len(tool(text)["input_ids"]) > self._tokens
+        return len(tool(text)["input_ids"]) > self.tokens
 
-    def _read(self, texts: Sequence[str]) -> list[Entry]:
+    def _read(self, texts: Sequence[tuple[str, Sights]]) -> list[Entry]:
         family, device = self._model.family, self._device
-        prompts = [Prompt(text, self._tokens, masked=self._model.masked) for text in texts]
+        masked = self._model.masked
+        prompts = [Prompt(text, self.tokens, masked, seen) for text, seen in texts]
         words = [family.words(self._tools, prompt) for prompt in prompts]
         moved = [{name: one.to(device) for name, one in entry.items()} for entry in words]
         with torch.no_grad():
@@ -120,12 +147,13 @@ class Reader:
         return [{name: one.cpu() for name, one in entry.items()} for entry in kept]
 
 
-def worded(model: weights.Model, tokens: int) -> Callable[[Sequence[str]], list[Entry]]:
-    """What makes numbers of texts, for encoders that are elsewhere."""
+def worded(model: weights.Model, tokens: int) -> Callable[[Sequence[Saying]], list[Entry]]:
+    """What makes numbers of texts that are read without pictures, for encoders elsewhere."""
     tools, family = weights.tools(model), model.family
 
-    def words(texts: Sequence[str]) -> list[Entry]:
-        return [family.words(tools, Prompt(text, tokens, masked=model.masked)) for text in texts]
+    def words(sayings: Sequence[Saying]) -> list[Entry]:
+        prompts = [Prompt(one.text, tokens, masked=model.masked) for one in sayings]
+        return [family.words(tools, prompt) for prompt in prompts]
 
     return words
 

@@ -93,6 +93,7 @@ SIGNS = (
         "a FLUX.1 transformer", ("single_transformer_blocks.0.", "transformer_blocks.0.ff_context")
     ),
     Sign("the autoencoder of Qwen-Image or Wan", ("decoder.middle.0.residual.",)),
+    Sign("the autoencoder of Qwen-Image or Wan", ("decoder.mid_block.resnets.0.norm1.gamma",)),
     Sign("an autoencoder", ("decoder.mid.block_1.", "encoder.conv_in.")),
     Sign("an autoencoder", ("decoder.mid_block.resnets.0.", "encoder.conv_in.")),
     Sign("a T5 text encoder", ("block.0.layer.0.SelfAttention.q.",)),

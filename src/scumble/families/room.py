@@ -80,6 +80,17 @@ COSTS = {
 """What each way out costs, as the rest of a sentence."""
 
 
+SQUARE = {"tile_sample_min_size": 1.0}
+OBLONG = {
+    "tile_sample_min_height": 1.0,
+    "tile_sample_min_width": 1.0,
+    "tile_sample_stride_height": 0.75,
+    "tile_sample_stride_width": 0.75,
+}
+"""What autoencoders of diffusers call the sides of their tiles, and from one tile to the next, as
+shares of a tile's side."""
+
+
 @contextmanager
 def tiles(autoencoder: nn.Module, size: tuple[int, int], cell: int) -> Iterator[bool]:
     """Have an autoencoder of diffusers work on a picture of that height and width in tiles.
@@ -87,21 +98,22 @@ def tiles(autoencoder: nn.Module, size: tuple[int, int], cell: int) -> Iterator[
     Yields whether it can. Tiles have half of the longer side, at most 512 pixels; `cell` pixels a
     side make one latent.
     """
-    module: Any = (
-        autoencoder  # not ours: other autoencoders of diffusers name their tiles otherwise
-    )
-    if not all(hasattr(module, name) for name in ("enable_tiling", "tile_sample_min_size")):
+    module: Any = autoencoder  # not ours: what it can is seen by its names
+    told = next((one for one in (SQUARE, OBLONG) if all(hasattr(module, n) for n in one)), None)
+    if told is None or not hasattr(module, "enable_tiling"):
         yield False
         return
-    before = (module.use_tiling, module.tile_sample_min_size, module.tile_latent_min_size)
     half = math.ceil(max(size) / 2 / SMALLEST_TILE) * SMALLEST_TILE
     side = max(SMALLEST_TILE, min(LARGEST_TILE, half))
-    module.enable_tiling()
-    module.tile_sample_min_size, module.tile_latent_min_size = side, side // cell
+    wanted = {"use_tiling": True} | {name: int(side * share) for name, share in told.items()}
+    if told is SQUARE:
+        wanted["tile_latent_min_size"] = side // cell
+    before = {name: getattr(module, name) for name in wanted}
+    vars(module).update(wanted)
     try:
         yield True
     finally:
-        module.use_tiling, module.tile_sample_min_size, module.tile_latent_min_size = before
+        vars(module).update(before)
 
 
 def released(device: torch.device) -> None:

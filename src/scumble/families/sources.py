@@ -243,7 +243,9 @@ def config_of(folder: Path, part: Part) -> Config:
     """What a folder's config.json says of the part."""
     found = read_json(folder / "config.json")
     inner = found.get(part.nested) if part.nested else None
-    return inner if type(inner) is dict else found
+    if type(inner) is not dict:
+        return found
+    return inner | {name: found[name] for name in part.beside if name in found}
 
 
 def _tokenizer(part: Part, folder: Path) -> Path | None:

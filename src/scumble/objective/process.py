@@ -65,6 +65,9 @@ class RectifiedFlow:
     """
 
     lean: tuple[tuple[int, float], tuple[int, float]] | None = None
+    terminal: float = 0.0
+    """Time of a path's last step before 0, to which the path is stretched (`shift_terminal`); 0:
+    where that step happens to fall."""
 
     def snapped(self, times: Times) -> Times:
         """Every time is as good as another."""
@@ -95,8 +98,13 @@ class RectifiedFlow:
         return math.exp(low + (high - low) * (tokens - few) / (many - few))
 
     def path(self, steps: int, tokens: int) -> Float[Tensor, " steps_and_one"]:
-        """Even steps from 1 to 1 / steps, leaned toward noise, and then 0."""
+        """Even steps from 1 to 1 / steps, leaned toward noise, stretched, and then 0.
+
+        A path of one step has nothing to stretch.
+        """
         even = torch.linspace(1.0, 1.0 / steps, steps, dtype=torch.float64)
         shift = self.shift(tokens)
         leaned = shift * even / (1 + (shift - 1) * even)
+        if self.terminal and steps > 1:
+            leaned = 1 - (1 - leaned) * ((1 - self.terminal) / (1 - leaned[-1]))
         return torch.cat([leaned, leaned.new_zeros(1)]).float()

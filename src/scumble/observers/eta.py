@@ -3,7 +3,7 @@
 from collections import deque
 from statistics import fmean, median_low
 
-from scumble.events import Event, Measured, Previewed, Saved, Started, StepDone
+from scumble.events import Event, Measured, Previewed, Saved, Scored, Started, StepDone
 
 WARM_UP_STEPS = 3
 """First steps of a session (compilation, first allocations) that say nothing about the rest."""
@@ -26,7 +26,9 @@ class Eta:
         self._previews: list[float] = []
         self._saves: list[float] = []
         self._measures: list[float] = []
+        self._scores: list[float] = []
         self._measured = -1
+        self._scored = -1
         self._previewed = -1
         self._saved = -1
 
@@ -46,6 +48,9 @@ class Eta:
             case Measured():
                 self._measured = event.step
                 self._measures.append(event.seconds)
+            case Scored():
+                self._scored = event.step
+                self._scores.append(event.seconds)
             case Saved():
                 self._saved = event.step
                 self._saves.append(event.seconds)
@@ -76,11 +81,15 @@ class Eta:
         measures = 0
         if self._plan.measure_every is not None:
             measures = due(self._plan.measure_every, max(before, self._measured), steps)
+        scores = 0
+        if self._plan.score_every is not None:
+            scores = due(self._plan.score_every, max(before, self._scored), steps)
         return (
             max(0, steps - self._step) * pace
             + saves * (median_low(self._saves) if self._saves else 0.0)
             + previews * (median_low(self._previews) if self._previews else 0.0)
             + measures * (median_low(self._measures) if self._measures else 0.0)
+            + scores * (median_low(self._scores) if self._scores else 0.0)
         )
 
 

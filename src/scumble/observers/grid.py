@@ -13,6 +13,8 @@ FILE = "before-after.png"
 SMALLEST, LARGEST = 256, 1024
 """Pixels: the shorter side is brought up to the first, the longer down to the second."""
 
+HEADINGS = ("shown", "before (step {:,})", "after (step {:,})", "target")
+
 MARGIN, GAP, PAUSE = 32, 16, 30
 HEADING = 44
 LINE, LINES = 20, 3
@@ -24,11 +26,18 @@ HEADING_FONT, PROMPT_FONT = ImageFont.load_default(size=20), ImageFont.load_defa
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One row: the same prompt at two steps."""
+    """One row: the same prompt at two steps, with what was shown along and what is wanted."""
 
     prompt: str
     before: Image.Image
     after: Image.Image
+    shown: tuple[Image.Image, ...] = ()
+    target: tuple[Image.Image, ...] = ()
+    """One or none."""
+
+    def columns(self) -> tuple[tuple[Image.Image, ...], ...]:
+        """What stands under each of `HEADINGS`."""
+        return self.shown, (self.before,), (self.after,), self.target
 
 
 def before_after(folder: Path) -> Path | None:
@@ -87,28 +96,70 @@ def _fitted(line: str, width: int, *, more: bool) -> str:
 
 
 def _pair(before: Preview, after: Preview) -> Pair | None:
-    first, last = opened(before.file), opened(after.file)
+    first, last = opened(before.file, before.output), opened(after.file, after.output)
     if first is None or last is None:
         return None
-    return Pair(prompt=after.prompt, before=scaled(first), after=scaled(last))
+    large = scaled(last)
+    beside = {word: opened(after.file, box) for word, box in after.parts.items()}
+    fitted = {word: _as_high(one, large.height) for word, one in beside.items() if one}
+    return Pair(
+        prompt=after.prompt,
+        before=scaled(first),
+        after=large,
+        shown=tuple(one for word, one in fitted.items() if word not in ("output", "target")),
+        target=(fitted["target"],) if "target" in fitted else (),
+    )
+
+
+def _as_high(picture: Image.Image, height: int) -> Image.Image:
+    """As high as the output, beside which it stands at its height already."""
+    if picture.height == height:
+        return picture
+    even = height % picture.height == 0
+    size = (max(1, round(picture.width * height / picture.height)), height)
+    return picture.resize(size, Image.Resampling.NEAREST if even else Image.Resampling.LANCZOS)
+
+
+def _width(row: tuple[Image.Image, ...]) -> int:
+    return sum(one.width for one in row) + GAP * max(0, len(row) - 1)
 
 
 def _drawn(pairs: list[Pair], first: int, last: int) -> Image.Image:
-    column = max(max(pair.before.width, pair.after.width) for pair in pairs)
-    texts = [wrapped(pair.prompt, 2 * column + GAP) for pair in pairs]
+    widths = [
+        max(map(_width, column)) for column in zip(*(p.columns() for p in pairs), strict=True)
+    ]
+    across = sum(width + GAP for width in widths if width) - GAP
+    texts = [wrapped(pair.prompt, across) for pair in pairs]
     tall = [max(pair.before.height, pair.after.height) for pair in pairs]
     rows = [high + GAP + LINE * len(text) + PAUSE for high, text in zip(tall, texts, strict=True)]
-    size = (2 * MARGIN + 2 * column + GAP, 2 * MARGIN + HEADING + sum(rows) - PAUSE)
+    size = (2 * MARGIN + across, 2 * MARGIN + HEADING + sum(rows) - PAUSE)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    left, right, top = MARGIN, MARGIN + column + GAP, MARGIN
-    pen.text((left, top), f"before (step {first:,})", INK, HEADING_FONT)
-    pen.text((right, top), f"after (step {last:,})", INK, HEADING_FONT)
-    top += HEADING
+    lefts = _lefts(widths)
+    steps = ((), (first,), (last,), ())
+    for words, step, left, width in zip(HEADINGS, steps, lefts, widths, strict=True):
+        if width:
+            pen.text((left, MARGIN), words.format(*step), INK, HEADING_FONT)
+    top = MARGIN + HEADING
     for pair, high, text, row in zip(pairs, tall, texts, rows, strict=True):
-        sheet.paste(pair.before, (left, top))
-        sheet.paste(pair.after, (right, top))
+        for pictures, left in zip(pair.columns(), lefts, strict=True):
+            _paste(sheet, pictures, left, top)
         for place, line in enumerate(text):
-            pen.text((left, top + high + GAP // 2 + LINE * place), line, FAINT, PROMPT_FONT)
+            pen.text((MARGIN, top + high + GAP // 2 + LINE * place), line, FAINT, PROMPT_FONT)
         top += row
     return sheet
+
+
+def _lefts(widths: list[int]) -> list[int]:
+    """Where each column begins; one without a picture takes no room."""
+    lefts, left = [], MARGIN
+    for width in widths:
+        lefts.append(left)
+        left += width + GAP if width else 0
+    return lefts
+
+
+def _paste(sheet: Image.Image, pictures: tuple[Image.Image, ...], left: int, top: int) -> None:
+    for picture in pictures:
+        sheet.paste(picture, (left, top))
+        left += picture.width + GAP

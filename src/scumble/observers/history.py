@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scumble.events import Measured
+from scumble.events import Measured, Scored
 from scumble.observers import journal, measurements
 
 BEFORE = ("Scanned", "Fetched", "Encoded", "Resumed")
@@ -35,6 +35,11 @@ class History:
     def measured(self) -> list[Measured]:
         """The measurements of the held-out loss that can be compared with the newest, by step."""
         found = measurements.taken(self.records)
+        return [one for one in found if one.conditions == found[-1].conditions]
+
+    def scores(self) -> list[Scored]:
+        """How near held-out pairs came to their targets, where that can be compared, by step."""
+        found = measurements.scores(self.records)
         return [one for one in found if one.conditions == found[-1].conditions]
 
     def values(self, field: str) -> list[tuple[int, float]]:

@@ -1,10 +1,10 @@
-"""Measurements of the held-out loss, as a journal tells them."""
+"""Measurements of held-out pictures, as a journal tells them."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scumble.events import Band, Compared, Measured
+from scumble.events import Band, Compared, Measured, Scored
 from scumble.observers import journal
 
 
@@ -15,16 +15,44 @@ def read(folder: Path) -> list[Measured]:
 
 def taken(records: Iterable[dict[str, Any]]) -> list[Measured]:
     """One for each step; a run that goes on from step 50 has let go of all later ones."""
+    return [_measured(record) for record in _by_step(records, "Measured")]
+
+
+def read_scores(folder: Path) -> list[Scored]:
+    """How near held-out pairs of a run folder came to their targets, as `read`."""
+    return scores(journal.read(folder))
+
+
+def scores(records: Iterable[dict[str, Any]]) -> list[Scored]:
+    """One for each step, as `taken`."""
+    return [_scored(record) for record in _by_step(records, "Scored")]
+
+
+def _by_step(records: Iterable[dict[str, Any]], event: str) -> list[dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for record in records:
         match record:
             case {"event": "Started", "after": int(after)}:
                 found = {step: one for step, one in found.items() if step <= after}
-            case {"event": "Measured", "step": int(step)}:
+            case {"event": str(name), "step": int(step)} if name == event:
                 found[step] = record
             case _:
                 pass
-    return [_measured(found[step]) for step in sorted(found)]
+    return [found[step] for step in sorted(found)]
+
+
+def _scored(record: dict[str, Any]) -> Scored:
+    pairs = {str(id): (float(one), float(copy)) for id, (one, copy) in record["pairs"].items()}
+    ratio = record["ratio"]
+    return Scored(
+        step=int(record["step"]),
+        ratio=None if ratio is None else _band(ratio),
+        better=int(record["better"]),
+        pairs=pairs,
+        alike=tuple(str(id) for id in record["alike"]),
+        conditions=str(record["conditions"]),
+        seconds=float(record["seconds"]),
+    )
 
 
 def _measured(record: dict[str, Any]) -> Measured:

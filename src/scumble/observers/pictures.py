@@ -18,6 +18,10 @@ from PIL import Image
 THUMBNAIL_PIXELS = 256
 
 
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom: pixels."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preview:
     """One picture, and what its sidecar says of it."""
@@ -31,6 +35,26 @@ class Preview:
     def prompt(self) -> str:
         """The prompt it was made from; without a sidecar, the picture's short name."""
         return str(self.about.get("prompt", self.file.stem.partition("-")[2]))
+
+    @property
+    def parts(self) -> dict[str, Box]:
+        """What it shows and where, from the left: references, `output`, `target`; empty where all
+        of it is output."""
+        match self.about.get("shows"):
+            case dict(shows):
+                return {str(word): _box(told) for word, told in shows.items()}
+            case _:
+                return {}
+
+    @property
+    def output(self) -> Box | None:
+        """Where what the model has made stands in it; None: it is all of it."""
+        return self.parts.get("output")
+
+
+def _box(told: Any) -> Box:
+    left, top, right, bottom = map(int, told)
+    return left, top, right, bottom
 
 
 Rows = dict[tuple[int, str], dict[int, Preview]]
@@ -58,31 +82,34 @@ def samples(folder: Path, step: int) -> Path:
 
 def made_as(folder: Path, wanted: Mapping[str, Any]) -> Path | None:
     """The picture in a folder whose sidecar says all of this; None where there is none such."""
+    told = json.loads(json.dumps(wanted))  # as a sidecar has it: lists, and no tuples
     for file in sorted(folder.glob("*.png")):
         about = _sidecar(file.with_suffix(".json"))
-        if all(name in about and about[name] == value for name, value in wanted.items()):
+        if all(name in about and about[name] == value for name, value in told.items()):
             return file
     return None
 
 
-def opened(file: Path) -> Image.Image | None:
-    """The picture in RGB, or None when the file is no whole picture."""
+def opened(file: Path, box: Box | None = None) -> Image.Image | None:
+    """The picture in RGB, or the part in the box; None when the file is no whole picture."""
     try:
         with Image.open(file) as picture:
-            return picture.convert("RGB")
+            whole = picture.convert("RGB")
+            return whole.crop(box) if box else whole
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 
-def thumbnail(file: Path) -> tuple[str, int] | None:
-    """The picture as a small WebP in base64, and its width before; None when unreadable."""
-    return _thumbnail(file, file.stat().st_mtime_ns)
+def thumbnail(file: Path, box: Box | None = None) -> tuple[str, int] | None:
+    """The picture, or the part in the box, as a small WebP in base64, and its width before; None
+    when unreadable."""
+    return _thumbnail(file, file.stat().st_mtime_ns, box)
 
 
 @functools.lru_cache(maxsize=1024)
-def _thumbnail(file: Path, written: int) -> tuple[str, int] | None:
+def _thumbnail(file: Path, written: int, box: Box | None) -> tuple[str, int] | None:
     """Kept between reports of one run, until the file is written anew."""
-    picture = opened(file)
+    picture = opened(file, box)
     if picture is None:
         return None
     width = picture.width

@@ -21,11 +21,12 @@ from scumble.events import (
     Previewed,
     Proven,
     Saved,
+    Scored,
     Stopped,
 )
-from scumble.observers import charts, held_out, sentences
+from scumble.observers import charts, held_out, pairs, sentences
 from scumble.observers.history import History, history
-from scumble.observers.pictures import Preview, previews, thumbnail
+from scumble.observers.pictures import Box, Preview, previews, thumbnail
 from scumble.observers.proof import proof
 from scumble.observers.stylesheet import CSS
 
@@ -64,7 +65,7 @@ class Report:
                 write(self._folder, state="interrupted")
             case Failed():
                 write(self._folder, state="failed")
-            case Previewed() | Measured() | Saved() | Exported() | Proven():
+            case Previewed() | Measured() | Scored() | Saved() | Exported() | Proven():
                 write(self._folder)
             case _:
                 pass
@@ -87,6 +88,7 @@ def page(folder: Path, *, state: str | None = None) -> str:
         _warnings(past),
         _learning(past),
         _held_out(past),
+        _pairs(past),
         _pictures(folder),
         _deliverable(folder, past),
         _proof(folder, past),
@@ -137,6 +139,8 @@ def _facts(past: History) -> list[tuple[str, str]]:
     ]
     if measured := past.measured():
         facts.append(("Held-out loss", held_out.brief(measured[-1])))
+    if scores := past.scores():
+        facts.append(("Better than a copy", pairs.brief(scores[-1])))
     if plan["steps_per_epoch"]:
         facts.insert(4, ("Epochs", f"{done / float(plan['steps_per_epoch']):.1f}"))
     return facts
@@ -172,6 +176,11 @@ def _held_out(past: History) -> str:
     return _section("Held-out loss", body) if body else ""
 
 
+def _pairs(past: History) -> str:
+    body = pairs.body(past.scores(), int(past.plan().get("steps", 0)))
+    return _section("Held-out pairs", body) if body else ""
+
+
 def _pictures(folder: Path) -> str:
     rows = previews(folder)
     if not rows:
@@ -185,8 +194,13 @@ def _pictures(folder: Path) -> str:
 
 
 def _strip(prompt: str, row: dict[int, Preview], steps: list[int]) -> str:
-    cells = "".join(_cell(step, row.get(step)) for step in steps)
-    about = row[max(row)].about
+    newest = row[max(row)]
+    about, parts = newest.about, newest.parts
+    shown = [word for word in parts if word not in ("output", "target")]
+    made = [_cell(step, row.get(step)) for step in steps]
+    wanted = ["target"] if "target" in parts else []
+    left, right = ([_part(newest, word) for word in words] for words in (shown, wanted))
+    cells = "".join([*left, *made, *right])
     return (
         f'<div class="prompt"><h3>{escape(prompt) or "(no words)"}</h3>'
         f'<div class="strip" style="--shape:{_shape(about)}">{cells}</div>'
@@ -206,12 +220,21 @@ def _cell(step: int, preview: Preview | None) -> str:
     caption = f"<figcaption>step {step:,}</figcaption>"
     if preview is None:
         return f'<figure><div class="none">none</div>{caption}</figure>'
-    small = thumbnail(preview.file)
+    return _figure(preview, preview.output, f"step {step}", caption)
+
+
+def _part(preview: Preview, word: str) -> str:
+    """What a picture was made from, or should have become."""
+    return _figure(preview, preview.parts[word], word, f"<figcaption>{word}</figcaption>")
+
+
+def _figure(preview: Preview, box: Box | None, what: str, caption: str) -> str:
+    small = thumbnail(preview.file, box)
     if small is None:
         return f'<figure><div class="none">not readable</div>{caption}</figure>'
     packed, width = small
     kind = ' class="tiny"' if width <= TINY_PIXELS else ""
-    words = escape(f"{preview.prompt}, step {step}")
+    words = escape(f"{preview.prompt}, {what}")
     return (
         f'<figure><img{kind} alt="{words}" src="data:image/webp;base64,{packed}">{caption}</figure>'
     )
@@ -221,12 +244,23 @@ def _made(about: dict[str, Any]) -> str:
     """The sidecar as given: each name with its value."""
     told = []
     for name, value in about.items():
-        if name in ("prompt", "step") or value is None:
+        if name in ("prompt", "step", "shows") or value in (None, "", []):
             continue
-        text = value if type(value) is str else json.dumps(value)
+        text = _worded(name, value)
         cut = f"{text[:ABOUT_LETTERS]}..." if len(text) > ABOUT_LETTERS else text
         told.append(f"{name.replace('_', ' ')} {cut}")
     return ", ".join(told)
+
+
+def _worded(name: str, value: object) -> str:
+    match name, value:
+        case _, str():
+            return value
+        case "references", list():
+            # a report is shown to others: no folders but the nearest
+            return " and ".join("/".join(Path(str(one["file"])).parts[-2:]) for one in value)
+        case _:
+            return json.dumps(value)
 
 
 def _deliverable(folder: Path, past: History) -> str:

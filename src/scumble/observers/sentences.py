@@ -16,6 +16,7 @@ from scumble.events import (
     Resumed,
     Saved,
     Scanned,
+    Scored,
     Started,
     StepDone,
     Stopped,
@@ -132,6 +133,8 @@ def _of_training(event: Event) -> str:
             )
         case Measured():
             return f"{held_out(event)}, in {duration(event.seconds)}."
+        case Scored():
+            return f"{scored(event)} at step {event.step:,}, in {duration(event.seconds)}."
         case _:
             return ""
 
@@ -150,6 +153,26 @@ def held_out(event: Measured) -> str:
     if event.lowest is None or event.lowest.change <= 0 or event.lowest.step == event.first.step:
         return said
     return f"{said}; lowest {event.lowest.mean:.4f} at step {event.lowest.step:,}"
+
+
+def scored(event: Scored) -> str:
+    """Whether painting held-out pairs beats leaving their input as it is, and by how much."""
+    count = len(event.pairs)
+    left_out = f"; {_plural(len(event.alike), 'pair')} left out, input and target being alike"
+    rest = left_out if event.alike else ""
+    if event.ratio is None:
+        return f"No held-out pair to compare with a copy of its input{rest}"
+    low, high = event.ratio.low, event.ratio.high
+    sure = "" if low is None or high is None else f", 95 % {low:.2f} to {high:.2f}"
+    chance = (
+        ", which may be chance" if low is not None and high is not None and low <= 1 <= high else ""
+    )
+    ratio = f"(ratio {event.ratio.mean:.2f}{sure}{chance})"
+    if event.won:
+        of = f"{event.better:,} of {_plural(count, 'held-out pair')}"
+        return f"Closer to the target than a copy of the input on {of} {ratio}{rest}"
+    of = f"{count - event.better:,} of {_plural(count, 'held-out pair')}"
+    return f"A copy of the input is closer to the target on {of} {ratio}{rest}"
 
 
 def changed(since: Compared) -> str:

@@ -33,6 +33,7 @@ from scumble.events import (
     Previewed,
     Saved,
     Scanned,
+    Scored,
     Started,
     StepDone,
     Stopped,
@@ -186,8 +187,8 @@ class Tracker:
                     self._put({"step": event.step, "values": values}, spare=True)
             case Previewed():
                 self._put({"step": event.step, "pictures": _pictures(event)})
-            case Measured():
-                self._put({"step": event.step, "values": _held_out(event) | besides})
+            case Measured() | Scored():
+                self._put({"step": event.step, "values": _of_held_out(event) | besides})
             case _:
                 self._message(event)
 
@@ -272,11 +273,27 @@ class Tracker:
         }
 
 
+def _of_held_out(event: Measured | Scored) -> dict[str, float]:
+    match event:
+        case Measured():
+            return _held_out(event)
+        case Scored():
+            return _pairs(event)
+
+
 def _held_out(event: Measured) -> dict[str, float]:
     """The mean, that of each noise level, and of each set where there are several."""
     levels = {f"held_out/loss at {time:g}": band.mean for time, band in event.by_time}
     sets = {f"held_out/loss of {name}": band.mean for name, band in event.sets.items()}
     return {"held_out/loss": event.mean, **levels, **(sets if len(sets) > 1 else {})}
+
+
+def _pairs(event: Scored) -> dict[str, float]:
+    """The mean ratio, and the share of pairs that are nearer than a copy."""
+    if event.ratio is None:
+        return {}
+    share = event.better / len(event.pairs)
+    return {"pairs/ratio to a copy": event.ratio.mean, "pairs/better than a copy": share}
 
 
 def _pictures(event: Previewed) -> dict[str, str]:

@@ -15,7 +15,7 @@ from scumble.errors import JobError
 from scumble.families import weights
 from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place
-from scumble.preflight import shaping
+from scumble.preflight import flavours, shaping
 from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
@@ -45,6 +45,7 @@ def chosen(model: weights.Model, job: JobSpec, *, fresh: bool) -> Chosen:
     shaping.checked(model.family, job)
     denoiser = weights.skeleton(model, DENOISER)
     weights.compared(model, DENOISER, denoiser)
+    strange = flavours.remarks(model, denoiser)
     presets, keys, layouts = model.family.targets, model.family.keys, job.export.layouts
     match job.adapter:
         case LoraSpec(parts=parts):
@@ -57,13 +58,13 @@ def chosen(model: weights.Model, job: JobSpec, *, fresh: bool) -> Chosen:
                 for name, size in shape.sizes(one.layers[part]).items()
             }
             sound.refuse_nameless("export.layout", sizes, keys, layouts)
-            return Chosen(denoiser, sizes, one.layers, one.shapes, one.remarks)
+            return Chosen(denoiser, sizes, one.layers, one.shapes, (*one.remarks, *strange))
         case FullSpec(targets=targets):
             names = full.chosen(denoiser, targets, presets)
             sizes = {name: tuple(one.shape) for name, one in denoiser.state_dict().items()}
             for layout in layouts:
                 network.composed(sizes, layout, keys[DENOISER])
-            return Chosen(denoiser, {name: sizes[name] for name in names}, {}, {})
+            return Chosen(denoiser, {name: sizes[name] for name in names}, {}, {}, strange)
 
 
 def movable(job: JobSpec, place: Place, trained: Mapping[str, Shape]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,15 +12,16 @@ import torch
 from scumble.adapters.layouts import LAYOUTS
 from scumble.data.held_out import measured
 from scumble.data.plans import Shelf
+from scumble.data.saying import saying
 from scumble.data.shelving import Shelves
 from scumble.hardware.device import Place
-from scumble.preflight import measures, pace
+from scumble.preflight import measures, pace, showing
 from scumble.preflight.plan import Plan
 from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.trainer import optimizers
-from scumble.validation import previews
 
 GB = 1e9
+TEXTS = 200  # from which the length of all is told, where texts have lengths of their own
 HEAVY = 20
 """GB that a card for home use has hardly left."""
 
@@ -34,11 +36,8 @@ def run_bytes(plan: Plan) -> int:
     job = plan.job
     saves = math.ceil(job.training.steps / job.saving.every) if job.saving.every else 1
     kept = saves if job.saving.keep == 0 else min(saves, job.saving.keep + 1)
-    pictures = 0
-    if job.validation.every:
-        times = 1 + math.ceil(job.training.steps / job.validation.every)
-        pixels = [one.width * one.height for one in previews.requests(job.validation, plan.family)]
-        pictures = times * sum(pixels)
+    pixels = [one.pixels + one.beside for one in _previewed(plan)]
+    pictures = _previews(plan) * sum(pixels)
     width = 4 if job.export.dtype == "float32" else 2
     exported = sum(_numbers(plan, layout) for layout in job.export.layouts)
     weights = kept * (weights_bytes(plan) + state_bytes(plan)) + exported * width
@@ -120,6 +119,8 @@ def expected(plan: Plan) -> Expected:
     step, others = unit * job.training.units_per_step, _preview_seconds(plan, product)
     measuring = measures.count(plan) * measures.forward_passes(plan)
     others += measuring * _measured_seconds(plan, product)
+    compared = showing.compared(job, plan.family, plan.parted)
+    others += showing.comparisons(job, plan.parted) * _painted_seconds(plan, product, compared)
     earlier = pace.remembered(pace.work(plan, tokens))
     if not earlier.good:
         return Expected(job.training.steps * step + others, None)
@@ -133,21 +134,33 @@ def seconds(plan: Plan) -> float:
 
 
 def _preview_seconds(plan: Plan, product: float) -> float:
-    wanted = plan.job.validation
-    if not wanted.every:
-        return 0.0
-    times = 1 + math.ceil(plan.job.training.steps / wanted.every)
-    total = 0.0
-    for one in previews.requests(wanted, plan.family):
-        tokens = one.width * one.height / plan.family.pixels_per_step**2 + plan.tokens
-        total += one.steps * (_work(plan, tokens) / product + _fixed(plan) / 3)
-    return times * total
+    return _previews(plan) * _painted_seconds(plan, product, _previewed(plan))
+
+
+def _previews(plan: Plan) -> int:
+    """How many times pictures are made."""
+    every = showing.every(plan.job, plan.parted)
+    return 1 + math.ceil(plan.job.training.steps / every) if every else 0
+
+
+def _previewed(plan: Plan) -> list[showing.Work]:
+    return showing.previewed(plan.job, plan.family, plan.parted)
+
+
+def _painted_seconds(plan: Plan, product: float, works: Sequence[showing.Work]) -> float:
+    """Of these pictures, once."""
+    total, told = 0.0, tokens_told(plan)
+    for one in works:
+        tokens = one.read / plan.family.pixels_per_step**2 + told
+        total += one.passes * (_work(plan, tokens) / product + _fixed(plan) / 3)
+    return total
 
 
 def _measured_seconds(plan: Plan, product: float) -> float:
     """Of one such forward pass, about."""
     shelves = [shelf for one in measured(plan.parted) for shelf in Shelves(one)(0)]
-    tokens = sum(len(one.members) * (_of_example(plan, one) + plan.tokens) for one in shelves)
+    told = tokens_told(plan)
+    tokens = sum(len(one.members) * (_of_example(plan, one) + told) for one in shelves)
     pictures = sum(len(one.members) for one in shelves)
     if not pictures:
         return 0.0
@@ -173,8 +186,8 @@ def tokens_per_unit(plan: Plan) -> float:
 
 
 def _of_pool(plan: Plan, pool: int) -> float:
-    shelves = plan.order.shelves(0, pool)
-    tokens = sum(shelf.examples * (_of_example(plan, shelf) + plan.tokens) for shelf in shelves)
+    shelves, told = plan.order.shelves(0, pool), tokens_told(plan)
+    tokens = sum(shelf.examples * (_of_example(plan, shelf) + told) for shelf in shelves)
     return tokens / sum(shelf.units for shelf in shelves)
 
 
@@ -187,6 +200,16 @@ def _of_example(plan: Plan, shelf: Shelf) -> float:
     if one.spec.references and one.spec.reference_sampling == "random":
         areas += areas[:1]
     return sum(areas) / plan.family.pixels_per_step**2
+
+
+def tokens_told(plan: Plan) -> float:
+    """Of a text on average, with the pictures it is read with; about, from some of them."""
+    length = plan.family.text_length
+    some = plan.asked.texts[:: max(1, len(plan.asked.texts) // TEXTS)] if length else ()
+    if length is None or not some:
+        return float(plan.tokens)
+    sayings = [saying(text, looks, plan.family.glance) for text, looks in some]
+    return sum(length(one.text, one.sizes, plan.tokens) for one in sayings) / len(sayings)
 
 
 def speed(place: Place) -> float:

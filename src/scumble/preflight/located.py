@@ -12,6 +12,7 @@ from scumble.spec.base import Spec
 from scumble.spec.dataset import DatasetSpec
 from scumble.spec.job import JobSpec
 from scumble.spec.sources import HubSource, SourceSpec, TableSource
+from scumble.spec.validation import RequestSpec, ValidationSpec
 
 S = TypeVar("S", bound=Spec)
 
@@ -25,7 +26,19 @@ def located(job: JobSpec, base: Path) -> JobSpec:
     model = job.model.model_copy(update=told)
     data = tuple(_set(one, base) for one in job.data)
     adapter = _adapter(job.adapter, base)
-    return job.model_copy(update={"model": model, "adapter": adapter, "data": data})
+    validation = previews(job.validation, base)
+    changes = {"model": model, "adapter": adapter, "data": data, "validation": validation}
+    return job.model_copy(update=changes)
+
+
+def previews(spec: ValidationSpec, base: Path) -> ValidationSpec:
+    """A validation section with the pictures that its requests name as absolute paths."""
+    return spec.model_copy(update={"requests": tuple(_request(one, base) for one in spec.requests)})
+
+
+def _request(one: RequestSpec, base: Path) -> RequestSpec:
+    references = tuple(_absolute(file, base) for file in one.references)
+    return one.model_copy(update={"references": references})
 
 
 def _adapter(adapter: AdapterSpec, base: Path) -> AdapterSpec:

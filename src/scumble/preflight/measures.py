@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from scumble.data.held_out import measured
+from scumble.preflight import showing
 from scumble.preflight.plan import Plan
 
 
@@ -24,7 +25,7 @@ def every(plan: Plan) -> int | None:
         return None
     if wanted.held_out.every is not None:
         return wanted.held_out.every
-    return (wanted.every if wanted.prompts else 0) or plan.job.saving.every
+    return showing.every(plan.job, plan.parted) or plan.job.saving.every
 
 
 def count(plan: Plan) -> int:

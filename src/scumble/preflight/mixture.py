@@ -72,11 +72,7 @@ def _places(one: DatasetSpec) -> Iterator[tuple[str, str]]:
 
 def _refused(one: DatasetSpec, family: Family) -> Iterator[ScumbleError]:
     where, step = f"data.{one.id}", family.pixels_per_step
-    asked = len(one.references) if one.reference_sampling == "combined" else 1
-    if one.references and asked > family.references:
-        takes = f"takes {family.references or 'no'} references"
-        remedy = "leave some out, or choose a flavour that is shown pictures, such as kontext"
-        yield JobError(f"{where}.references", f"{family.name} {family.flavour} {takes}", remedy)
+    yield from _shown(one, family)
     for setting, problem, remedy in filters.check(one.caption_edits):
         yield JobError(f"{where}.caption_edits.{setting}", problem, remedy)
     for setting, problem, remedy in limits.check(one.sizing, one.resolution, step):
@@ -86,6 +82,29 @@ def _refused(one: DatasetSpec, family: Family) -> Iterator[ScumbleError]:
             sizing, resolution = each.sizing or one.sizing, each.resolution or one.resolution
             for setting, problem, remedy in limits.check(sizing, resolution, step):
                 yield JobError(f"{where}.references.{number}.{setting}", problem, remedy)
+
+
+def _shown(one: DatasetSpec, family: Family) -> Iterator[JobError]:
+    """More references than the family takes, or fewer than it needs."""
+    where, named = f"data.{one.id}", f"{family.name} {family.flavour}"
+    asked = len(one.references) if one.reference_sampling == "combined" else 1
+    if one.references and not family.references:
+        remedy = "leave them out, or choose a flavour that is shown pictures, such as kontext"
+        yield JobError(f"{where}.references", f"{named} takes no references", remedy)
+    elif one.references and asked > family.references:
+        most = "one reference" if family.references == 1 else f"{family.references} references"
+        drawn = "set `reference_sampling: random`, which shows one at a time"
+        remedy = f"leave some out, {drawn}, or choose a flavour that takes more"
+        yield JobError(f"{where}.references", f"{named} takes {most}, not {asked}", remedy)
+    if not family.references_needed:
+        return
+    needs = f"{named} needs a reference for every picture"
+    if not one.references:
+        remedy = "give this set `references`, or choose a flavour that trains without them"
+        yield JobError(f"{where}.references", f"{needs}, and this set has none", remedy)
+    elif one.unpaired == "fewer":
+        problem = f"{needs}, and `fewer` keeps those that have none"
+        yield JobError(f"{where}.unpaired", problem, "set `unpaired: skip`, or leave it out")
 
 
 def scans(job: JobSpec, cache: Path | None) -> tuple[Scan, ...]:

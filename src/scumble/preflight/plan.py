@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,12 +20,15 @@ from scumble.adapters.names import DENOISER
 from scumble.checkpoint import folder as run_folder
 from scumble.checkpoint import merging, store
 from scumble.checkpoint.store import Checkpoint
+from scumble.data import hashing, shown
 from scumble.data.cache import Store
 from scumble.data.example import Example
 from scumble.data.held_out import Parted, measured
+from scumble.data.inventory import SEEN, TEXTS
 from scumble.data.library import Hashes, Library
 from scumble.data.order import Order
 from scumble.data.picture_set import PictureSet
+from scumble.data.saying import Spoken
 from scumble.data.scan import Scan
 from scumble.errors import DiskError, JobError, ScumbleError, gather
 from scumble.families import encoding, hub, weights
@@ -35,14 +39,13 @@ from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place, place_for
 from scumble.launch import launched, shared
 from scumble.observers import trackers
-from scumble.preflight import choosing, counting, mixture, texts
+from scumble.preflight import choosing, counting, mixture, showing, texts
 from scumble.preflight.located import located
 from scumble.preflight.mixture import hashed
 from scumble.preflight.texts import Texts
 from scumble.spec.adapter import LoraSpec
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
-from scumble.validation import previews
 
 T = TypeVar("T")
 CHECKPOINTS = "checkpoints"
@@ -125,14 +128,18 @@ class Plan:
     @cached_property
     def asked(self) -> Texts:
         """Every caption that the run will tell."""
-        return texts.wanted(self.sets, self.order, self.job.training.steps, measured(self.parted))
+        steps, held = self.job.training.steps, measured(self.parted)
+        seen = mixture.epochs(self.sets, self.order, steps) if self.family.glance else None
+        return texts.wanted(self.sets, self.order, steps, held, seen)
 
-    def texts(self) -> list[str]:
-        """Every text that is kept, once each: captions and prompts of previews."""
+    def texts(self) -> list[Spoken]:
+        """Every text that is kept, once each, with the references it is read with: captions and
+        prompts of previews."""
         if not readers(self.model):
             return []
-        asked = self.job.validation.asked if self.job.validation.every else ()
-        prompts = [one.prompt for one in asked]
+        prompts = showing.spoken(self.job, self.family, self.parted)
+        if self.family.glance is None:
+            prompts = [(text, ()) for text, _ in prompts]
         captions = self.asked.texts if self.keeps_texts else ()
         return list(dict.fromkeys([*captions, *prompts]))
 
@@ -149,15 +156,24 @@ class Plan:
 
     def shelves(self) -> list[str]:
         """The shelves of the cache that the job works with."""
-        return ["texts/text", "masks/mask", *(f"pictures/{one.spec.id}" for one in self.sets)]
+        pictures = [f"pictures/{one.spec.id}" for one in self.sets]
+        return [
+            f"{_told(self.family)}/text",
+            "masks/mask",
+            f"{shown.FOLDER}/{shown.KIND}",
+            *pictures,
+        ]
 
     def hashes(self, *, read: bool) -> Hashes:
         """The hash of every picture's bytes; those never read are None unless `read`."""
-        return {
+        found = {
             place: known
             for one, scan in zip(self.parted, self.scans, strict=True)
             for place, known in hashed(one, scan, read=read).items()
         }
+        named = showing.images(showing.of_job(self.job, self.family))
+        # few, and kept in any case
+        return {**found, shown.PLACE: hashing.hashed(None, named, read=True)}
 
     def library(self, recipes: encoding.Recipes, hashes: Hashes) -> Library:
         """The examples and where their entries lie."""
@@ -170,13 +186,23 @@ class Plan:
             text_recipe=recipes.text,
             cell=self.family.pixels_per_latent,
             pictures={
-                one.spec.id: Store(self.cache / "pictures", one.spec.id) for one in self.sets
+                shown.PLACE: Store(self.cache / shown.FOLDER, shown.KIND),
+                **{one.spec.id: Store(self.cache / "pictures", one.spec.id) for one in self.sets},
             },
-            texts=Store(self.cache / "texts", "text", self.place.dtype),
+            shown=tuple(chain.from_iterable(showing.of_job(self.job, self.family))),
+            copied=frozenset(pair.id for pair in showing.scored(self.job, self.parted)),
+            texts=Store(self.cache / _told(self.family), "text", self.place.dtype),
+            glance=self.family.glance,
             masks=Store(self.cache / "masks", "mask"),
             keeps_pictures=self.keeps_pictures,
             keeps_texts=self.keeps_texts,
+            reads=bool(readers(self.model)),
         )
+
+
+def _told(family: Family) -> str:
+    """Folder of the texts: those that are read with pictures have one of their own."""
+    return TEXTS if family.glance is None else SEEN
 
 
 class Problems:
@@ -223,7 +249,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     if chosen and place:
         attempt(lambda: choosing.movable(job, place, chosen.trained))
     if family:
-        all_of_it.found += [*previews.check(job.validation, family), *mixture.refused(job, family)]
+        all_of_it.found += [*showing.check(job, family), *mixture.refused(job, family)]
     scans = attempt(lambda: mixture.scans(job, job.cache_folder if writable else None))
     gather(TITLE, all_of_it.found)
     assert model and chosen and scans and place
@@ -330,6 +356,9 @@ def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
     if not family.guidance_embedded and job.model.guidance != 1.0:
         problem = f"{family.name} {family.flavour} takes no guidance"
         raise JobError("model.guidance", problem, "leave it out")
+    if job.model.text_mask and family.text_length is not None:
+        problem = f"{family.name} reads texts without padding, so there is none to hide"
+        raise JobError("model.text_mask", problem, "leave it out")
     model = merging.with_merged(model, job.model, base)
     parts = job.adapter.parts if isinstance(job.adapter, LoraSpec) else ()
     return replace(model, trained=tuple(part for part in parts if part != DENOISER))

@@ -72,12 +72,24 @@ def _shape(family: Family, part: str, network: nn.Module, spec: LoraSpec, told: 
     if spec.start is not None and spec.start.shape == "file":
         shape = as_filed(told.get(part, {}), linears, spec, names)
     elif part == DENOISER:
-        targeted = chosen(network, spec.targets, family.targets)
+        targeted = _heard(family, network, chosen(network, spec.targets, family.targets))
         shape = resolved(chosen_by_rules(linears, targeted, spec, names), spec, names)
     else:
         linears = known(network, names)
         shape = resolved(chosen_by_rules(linears, linears, spec, names), spec, names)
     return replace(shape, others=tuple(n for n in linears if n not in shape.slots))
+
+
+def _heard(
+    family: Family, denoiser: nn.Module, targeted: Mapping[str, nn.Linear]
+) -> dict[str, nn.Linear]:
+    """Those of the layers that can learn; JobError if none of them can."""
+    mute = family.mute(denoiser) if family.mute is not None else ()
+    left = {name: one for name, one in targeted.items() if name not in mute}
+    if not left:
+        problem = f"what {next(iter(targeted))} answers reaches no picture, so that it cannot learn"
+        raise JobError("adapter.targets", problem, "name others, or a preset")
+    return left
 
 
 def checked(family: Family, job: JobSpec) -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from scumble.adapters.shapes import ranks
-from scumble.data import mixing, packing
+from scumble.data import mixing, packing, shown
 from scumble.data.cache import Store
-from scumble.data.library import Library, both
+from scumble.data.library import Library, both, sayings
 from scumble.data.looks import Look
 from scumble.data.picture_set import PictureSet
+from scumble.data.saying import Saying
 from scumble.data.sizes import frame as buckets_of
-from scumble.families import encoding, weights
-from scumble.preflight import fetching, forecast, measures
+from scumble.families import encoding
+from scumble.preflight import fetching, forecast, measures, reference_sizes, showing, staying
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
@@ -86,6 +87,9 @@ class Survey:
     held_out: str | None = None
     """How many pictures are measured instead of trained on, how often, and at what cost."""
 
+    compared: str | None = None
+    """How many held-out pairs are compared with copies of their input, how often, at what cost."""
+
     seconds: float | None
     """Forecast of the training time; None when nothing is known about this machine."""
 
@@ -113,6 +117,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
     warnings += _dropped(plan)
     warnings += _mixed(plan)
     warnings += _loaded(plan)
+    warnings += reference_sizes.remarks(plan)
     warnings += [*plan.remarks, *forecast.heavy(plan), *optimizers.advice(job.training)]
     kept = forecast.state_bytes(plan)
     warnings += optimizers.weight(job.training.optimizer, kept, plan.trained_parameters)
@@ -137,6 +142,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
         memory=forecast.memory(plan),
         absent=fetching.sentence(plan.model),
         held_out=measures.sentence(plan),
+        compared=showing.sentence(job, plan.family, plan.parted),
         seconds=expected.seconds,
         measured=expected.measured,
         warnings=tuple(warnings),
@@ -193,36 +199,14 @@ def _mixed(plan: Plan) -> list[str]:
 
 def _loaded(plan: Plan) -> list[str]:
     """Which encoders stay in memory while training, and which captions cannot be told apart."""
-    said = []
-    fresh = [one.spec.id for one in plan.sets if one.spec.variants == "fresh"]
-    if not plan.keeps_pictures:
-        said.append("The autoencoder stays loaded: nothing is kept (`cache.mode: on_demand`).")
-    elif fresh:
-        names = ", ".join(fresh)
-        said.append(f"The autoencoder stays loaded for {names} (`variants: fresh`).")
-    if trained := plan.model.trained:
-        stay = "stays" if len(trained) == 1 else "stay"
-        said.append(
-            f"{' and '.join(trained)} {stay} loaded ({_gigabytes(plan, trained)}): captions are"
-            " read at every step."
-        )
-    elif not plan.keeps_texts:
-        said.append("The text encoders stay loaded: captions are encoded when their turn comes.")
-    elif plan.asked.walked:
+    said = staying.sentences(plan)
+    if plan.keeps_texts and plan.asked.walked:
         names = ", ".join(plan.asked.walked)
         said.append(
             f"Captions of {names} are new each time: {len(plan.asked.texts):,} different ones are"
             " kept; `caption_edits.variants` makes them fewer, `cache.texts: on_demand` keeps none."
         )
     return said
-
-
-def _gigabytes(plan: Plan, parts: Sequence[str]) -> str:
-    """What these parts take in the precision of the job."""
-    numbers = sum(
-        one.numel() for part in parts for one in weights.skeleton(plan.model, part).parameters()
-    )
-    return f"{numbers * plan.place.dtype.itemsize / 1e9:.2g} GB"
 
 
 def _set_survey(plan: Plan, number: int) -> SetSurvey:
@@ -236,7 +220,12 @@ def _set_survey(plan: Plan, number: int) -> SetSurvey:
         buckets=dict(counts.most_common()),
         captions=len(_said(one)),
         passes=_passes(one),
-        notes=(*notes, *_notes_on_cuts(one), *_notes_on_start(plan, one)),
+        notes=(
+            *notes,
+            *_notes_on_cuts(one),
+            *reference_sizes.notes(one),
+            *_notes_on_start(plan, one),
+        ),
     )
 
 
@@ -285,24 +274,37 @@ def _cache(plan: Plan) -> tuple[int, int, int]:
     if not plan.model.absent:
         recipes = encoding.recipes(plan.model, plan.place, plan.tokens, kept, read=False)
     unknown = encoding.Recipes({}, {})
-    library, texts = plan.library(recipes or unknown, plan.hashes(read=False)), plan.texts()
-    no_text = len(texts) if recipes is None else len(library.missing_texts(texts))
-    total, lacking = len(texts), no_text
-    room = no_text * encoding.text_bytes(plan.model, plan.place, plan.tokens, kept)
+    library = plan.library(recipes or unknown, plan.hashes(read=False))
+    texts = sayings(library, plan.texts())
+    no_text = texts if recipes is None else [one for _, one in library.missing_texts(texts)]
+    total, lacking = len(texts), len(no_text)
+    room = _texts_room(plan, no_text)
     masks: dict[Entry, Size] = {}
-    for name in library.sets:
-        every = list(both(library, name))
-        looks = (look for one in every for look in library.kept(one))
+    for name, looks in _kept(library):
         wanted = _entries(library, looks, lambda look: library.wanted(look).key)
         sizes = _lacking(library.pictures[name], wanted)
         total, lacking = total + len(wanted), lacking + len(sizes)
         room += _room(sizes, lambda size: encoding.picture_bytes(plan.model, kept, size))
-        for one in every:
-            key = partial(_mask_key, library, one)
-            masks |= _entries(library, library.kept_masks(one), key)
+    for one in (one for name in library.sets for one in both(library, name)):
+        key = partial(_mask_key, library, one)
+        masks |= _entries(library, library.kept_masks(one), key)
     sizes = _lacking(library.masks, masks)
     room += _room(sizes, lambda size: _mask_bytes(size, library.cell))
     return total + len(masks) - lacking - len(sizes), lacking + len(sizes), room
+
+
+def _kept(library: Library) -> Iterator[tuple[str, Iterable[Look]]]:
+    """All pictures that are kept, by where."""
+    for name in library.sets:
+        yield name, (look for one in both(library, name) for look in library.kept(one))
+    yield shown.PLACE, library.shown
+
+
+def _texts_room(plan: Plan, texts: Sequence[Saying]) -> int:
+    model, place, kept = plan.model, plan.place, plan.job.cache
+    if plan.family.text_length is None:
+        return len(texts) * encoding.text_bytes(model, place, plan.tokens, kept)
+    return sum(encoding.text_bytes(model, place, plan.tokens, kept, one) for one in texts)
 
 
 def _entries(

@@ -87,13 +87,14 @@ class LoraSpec(Spec):
     layers other ranks: unset, their scale is 1 too; set, it is alpha over their own rank."""
 
     targets: str | tuple[str, ...] = "attention"
-    """A preset of the family (flux: attention, blocks, all; sd-scripts, which is what that tool
-    trains), or names of layers by their last whole dotted parts, such as [to_q, ff.net.2]."""
+    """A preset of the family (attention, blocks, all; flux: sd-scripts, and qwen-image:
+    simpletuner, which are what those tools train), or names of layers by their last whole dotted
+    parts, such as [to_q, ff.net.2]."""
 
     parts: tuple[str, ...] = ("denoiser",)
-    """Which networks are trained. For flux: denoiser, clip, t5. A text encoder that is trained
-    stays loaded, and captions are read at every step. Of text encoders, all attention and MLP
-    layers are trained; `targets` is for the denoiser."""
+    """Which networks are trained. For flux: denoiser, clip, t5; for qwen-image: denoiser. A text
+    encoder that is trained stays loaded, and captions are read at every step. Of text encoders, all
+    attention and MLP layers are trained; `targets` is for the denoiser."""
 
     fused: bool = False
     """Layers that the authors' files hold as one (query, key and value; in flux's single blocks

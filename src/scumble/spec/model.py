@@ -19,10 +19,11 @@ class ModelSpec(Spec):
     """Which weights are fine-tuned, and how they are read."""
 
     family: str
-    """Kind of model. Known: flux."""
+    """Kind of model. Known: flux, qwen-image."""
 
     flavour: str
-    """Variant of the family. For flux: dev, schnell, kontext."""
+    """Variant of the family. For flux: dev, schnell, kontext. For qwen-image: base, edit-v1
+    (Qwen-Image-Edit, one reference), edit-v2 (Qwen-Image-Edit-2509, several)."""
 
     path: str | None = None
     """A diffusers folder, a hub id (`black-forest-labs/FLUX.1-dev`), a single file that holds the
@@ -31,7 +32,8 @@ class ModelSpec(Spec):
 
     parts: dict[str, str] = Field(default_factory=dict)
     """Parts that are taken from elsewhere: a single file, a folder, or a file on the hub
-    (`owner/name/file.safetensors`). For flux: denoiser, autoencoder, clip, t5."""
+    (`owner/name/file.safetensors`). For flux: denoiser, autoencoder, clip, t5. For qwen-image:
+    denoiser, autoencoder, qwen."""
 
     revision: str | None = None
     """Branch, tag or commit of the hub's model that `path` names. Unset: its main branch."""
@@ -40,11 +42,13 @@ class ModelSpec(Spec):
     """Adapters that are added to the weights before anything is trained, in this order."""
 
     text_tokens: PositiveInt | None = None
-    """Length of the T5 text in tokens. Unset: as published (flux dev 512, schnell 256), or shorter
-    where the model's own tokenizer says so."""
+    """Longest text in tokens: T5's for flux, which pads all others to it; for qwen-image without
+    its frame and pictures. Unset: as published (flux dev 512, schnell 256, qwen-image 1024), or
+    shorter where the model's own tokenizer says so."""
 
     text_mask: bool = False
-    """Hide padding from T5 and from the network (flux). The published model sees it."""
+    """Hide padding from T5 and from the network (flux). The published model sees it; qwen-image
+    never does."""
 
     guidance: float = Field(default=1.0, ge=0)
     """Guidance the network is told while training, where it takes guidance as an input (flux dev).

@@ -106,7 +106,7 @@ class ObjectiveSpec(Spec):
     prediction: Prediction = "raw"
     """What the network's answer is taken for before it is compared with the velocity: the velocity
     itself (`raw`), or what sd-scripts calls `additive` (answer + noisy latents) and `sigma_scaled`
-    (noisy latents - time * answer). Only `raw` fits what FLUX was trained for."""
+    (noisy latents - time * answer). Only `raw` fits what FLUX and Qwen-Image were trained for."""
 
     weighting: Weighting = "none"
     """Factor on an example's loss by its noise level: time^-2 (`sigma_sqrt`) or

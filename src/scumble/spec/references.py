@@ -40,6 +40,11 @@ class ReferenceSpec(Spec):
     sizing: SizingSpec | None = None
     """Law of sizes of a loose reference. Unset: the target's."""
 
+    area: PositiveInt | None = None
+    """Side of the square whose area it is shown at, whatever its `fit`: 1024 is the megapixel that
+    Qwen-Image-Edit was published with. It keeps its cut and shape; sides are rounded to what the
+    model needs. Unset: the size that `fit` gives it, with `strict` the target's."""
+
     captions: CaptionKind | None = None
     """Where texts of its own come from, which take the place of the target's. Unset: it has
     none."""

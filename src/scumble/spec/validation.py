@@ -32,11 +32,36 @@ class HeldOutSpec(Spec):
     """Of the noise; no other draw depends on it."""
 
 
+class PairsSpec(Spec):
+    """Held-out pairs, of families that are shown references, as far as `held_out` measures them:
+    pictures of some, and how much nearer to its target than a copy of its first reference each of
+    them comes."""
+
+    show: NonNegativeInt = 4
+    """How many are painted at every preview, each with its own caption, references and size; drawn
+    by `validation.seed`, and always the same ones. 0: none."""
+
+    dataset: str | None = None
+    """The set they are taken from. Unset: all sets that hold pairs out."""
+
+    score: bool = True
+    """Paint every pair, as previews are, and compare it with its target, and the first reference
+    with that: before the first step and at the end."""
+
+    every: NonNegativeInt = 0
+    """Steps between further such comparisons. 0: none."""
+
+
 class RequestSpec(Spec):
     """A preview; what it leaves unset is as in `validation`."""
 
     prompt: str
     """What the picture shows."""
+
+    references: tuple[str, ...] = ()
+    """Pictures that are shown along, in order; of families that take any (flux kontext, qwen-image
+    edit). Relative to the job file. Each keeps its own shape and is brought to about the area of
+    the preview, its sides rounded to the family's step; nothing is cut off."""
 
     width: PositiveInt | None = None
     """Pixels; a multiple of the family's step (flux: 16)."""
@@ -49,6 +74,12 @@ class RequestSpec(Spec):
 
     guidance: float | None = Field(default=None, ge=0)
     """Guidance the network is told."""
+
+    scale: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """How far it is led away from what `negative` would give; 1: not at all."""
+
+    negative: str | None = None
+    """What it is led away from."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Of its noise. Unset: `validation.seed` and its place among the previews."""
@@ -85,8 +116,20 @@ class ValidationSpec(Spec):
     guidance: float | None = Field(default=None, ge=0)
     """Guidance the network is told. Unset: as published (flux dev 3.5; schnell takes none)."""
 
+    scale: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """True CFG: how far answers are led away from those to `negative`, which takes twice as long;
+    1: not at all. Unset: as published (flux 1, which takes one pass; qwen-image 4)."""
+
+    negative: str = ""
+    """The text that answers are led away from, where `scale` is not 1."""
+
+    pairs: PairsSpec = PairsSpec()
+    """Held-out pairs of edit models: `data.*.held_out` of sets with references, as far as `held_out`
+    measures them."""
+
     seed: int = Field(default=42, ge=0, lt=2**63)
-    """The noise of preview number i is drawn from seed + i."""
+    """The noise of preview number i is drawn from seed + i; held-out pairs are counted by
+    themselves."""
 
     @property
     def asked(self) -> tuple[RequestSpec, ...]:

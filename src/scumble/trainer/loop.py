@@ -38,6 +38,9 @@ class Parts:
     measure: Callable[[int], Iterable[Event]] = lambda step: ()
     """The loss on pictures that are held out."""
 
+    compare: Callable[[int], Iterable[Event]] = lambda step: ()
+    """How near held-out pairs come to their targets."""
+
     stop: Callable[[], str | None]
     """The name of the signal that asks the run to end, once there is one."""
 
@@ -64,11 +67,16 @@ class Dates:
     measures: int | None = None
     """Every so many steps and at the end; 0: only at the end, None: never."""
 
+    compares: int | None = None
+    """Likewise."""
+
+    def compare(self, step: int, steps: int) -> bool:
+        """Whether held-out pairs are compared with their targets after this step."""
+        return _due(self.compares, step, steps)
+
     def measure(self, step: int, steps: int) -> bool:
         """Whether the held-out loss is measured after this step."""
-        if self.measures is None:
-            return False
-        return step == steps or (self.measures > 0 and step % self.measures == 0)
+        return _due(self.measures, step, steps)
 
     def preview(self, step: int, steps: int) -> bool:
         """Whether pictures are made after this step."""
@@ -76,11 +84,19 @@ class Dates:
 
     def any(self, step: int, steps: int) -> bool:
         """Whether any of it is due after this step."""
-        return any(due(step, steps) for due in (self.measure, self.preview, self.save))
+        return any(
+            due(step, steps) for due in (self.measure, self.compare, self.preview, self.save)
+        )
 
     def save(self, step: int, steps: int) -> bool:
         """Whether a checkpoint is written after this step."""
         return step == steps or (self.saves > 0 and step % self.saves == 0)
+
+
+def _due(every: int | None, step: int, steps: int) -> bool:
+    if every is None:
+        return False
+    return step == steps or (every > 0 and step % every == 0)
 
 
 def train(parts: Parts, plan: TrainingSpec, dates: Dates, *, after: int = 0) -> Iterator[Event]:
@@ -116,6 +132,8 @@ def _afterwards(
         return
     if dates.measure(step, plan.steps):
         yield from parts.measure(step)
+    if dates.compare(step, plan.steps):
+        yield from parts.compare(step)
     if dates.preview(step, plan.steps):
         yield parts.preview(step)
 

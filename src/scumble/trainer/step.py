@@ -74,13 +74,16 @@ def spoken(method: Method, words: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def told_now(method: Method, entry: Entry) -> Entry:
-    """One text as the network is told it, read by the encoders as they stand."""
+def read_now(method: Method, words: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch's texts, wherever they lie, as the encoders read them as they stand."""
     if not method.encoders:
-        return entry
-    device = method.place.device
-    words = {name: one.to(device) for name, one in stacked([entry]).items()}
-    return {name: one[0] for name, one in spoken(method, words).items()}
+        return words
+    return spoken(method, {name: one.to(method.place.device) for name, one in words.items()})
+
+
+def told_now(method: Method, entry: Entry) -> Entry:
+    """The same of one text."""
+    return {name: one[0] for name, one in read_now(method, stacked([entry])).items()}
 
 
 def _measured(

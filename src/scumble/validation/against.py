@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from PIL import Image
 from torch import nn
 
 from scumble.adapters.layouts import Changes
 from scumble.adapters.worn import put_on
+from scumble.data.saying import Saying
 from scumble.errors import JobError
 from scumble.events import State, Verdict
 from scumble.families import encoding, weights
-from scumble.families.family import Entry
-from scumble.validation import likeness, pipelines
-from scumble.validation.previews import Request
+from scumble.families.eyes import Eyes
+from scumble.validation import invented, likeness, pipelines
+from scumble.validation.previews import Request, Sitting
 from scumble.validation.stage import DENOISER, PICTURE_BAR, Stage
 
 PROMPT, SIDE, SEED = "a photograph of a cat", 512, 42
@@ -25,36 +27,26 @@ PROMPT, SIDE, SEED = "a photograph of a cat", 512, 42
 def against_pipeline(stage: Stage, file: Path, changes: Changes) -> Iterator[Verdict]:
     """Whether the published pipeline loads each layer of the file, and paints what we paint.
 
-    It knows no mask of the text, so with `model.text_mask` both are painted without.
+    Edit models are shown invented pictures, whatever the run showed its own: a run keeps no
+    pictures. The pipeline knows no mask of the text, so with `model.text_mask` both are painted
+    without.
     """
-    folder = _folder(stage)
-    request = stage.request or Request(
-        prompt=PROMPT,
-        width=SIDE,
-        height=SIDE,
-        steps=stage.family.preview_steps,
-        guidance=stage.family.preview_guidance,
-        seed=SEED,
-    )
+    folder, request = _folder(stage), _request(stage)
     tokens = stage.model.tokens(stage.spec.text_tokens)
-    entry = _text(stage, request.prompt, tokens, changes)
-    ours = stage.worn(changes, lambda: stage.paint(request, entry))
+    shown = _shown(stage, request)
+    sitting = _sitting(stage, request, shown, changes)
+    ours = stage.worn(changes, lambda: stage.paint(sitting))
     stage.denoiser.to("cpu")  # two of them at once may be too many for a card
+    asked = pipelines.Asked(family=stage.family, request=request, tokens=tokens, shown=shown)
     try:
-        theirs = pipelines.seen(folder, file, request, tokens, stage.place)
+        theirs = pipelines.seen(folder, file, asked, stage.place)
     except pipelines.Refused as error:
         words = f"the plain pipeline does not load this file: {error}"
         yield _verdict("pipeline keys", "failed", words)
         return
     finally:
         stage.denoiser.to(stage.place.device)
-    layers = changes.get(DENOISER, {}).keys()
-    lost, more = sorted(layers - theirs.layers), sorted(theirs.layers - layers)
-    if lost or more:
-        text = f"the pipeline has {len(theirs.layers)} of {len(layers)} layers; {(lost + more)[0]}"
-        yield _verdict("pipeline keys", "failed", f"{text} is on one side only")
-    else:
-        yield _verdict("pipeline keys", "ok", f"the plain pipeline loads all {len(layers)} layers")
+    yield _loaded(changes.get(DENOISER, {}).keys(), theirs.layers)
     like = likeness.psnr(ours, theirs.picture)
     bar = PICTURE_BAR[stage.place.precision == "bf16"]
     state: State = "ok" if like >= bar else "failed"
@@ -65,20 +57,70 @@ def against_pipeline(stage: Stage, file: Path, changes: Changes) -> Iterator[Ver
         yield _verdict("pipeline text", "remark", words)
 
 
-def _text(stage: Stage, prompt: str, tokens: int, changes: Changes) -> Entry:
-    """A prompt as the pipeline reads it, by encoders changed by the file; they come and go."""
-    model = replace(stage.model, masked=False)
+def _loaded(ours: Collection[str], theirs: Collection[str]) -> Verdict:
+    """Whether the pipeline has found each layer of the file, and no other."""
+    lost, more = sorted(set(ours) - set(theirs)), sorted(set(theirs) - set(ours))
+    if lost or more:
+        text = f"the pipeline has {len(theirs)} of {len(ours)} layers; {(lost + more)[0]}"
+        return _verdict("pipeline keys", "failed", f"{text} is on one side only")
+    return _verdict("pipeline keys", "ok", f"the plain pipeline loads all {len(ours)} layers")
+
+
+def _request(stage: Stage) -> Request:
+    """What both paint: the run's preview, but that no pipeline is led away by less than 1."""
+    family = stage.family
+    found = stage.request or Request(
+        prompt=PROMPT,
+        width=SIDE,
+        height=SIDE,
+        steps=family.preview_steps,
+        guidance=family.preview_guidance,
+        scale=family.preview_scale,
+        seed=SEED,
+    )
+    return replace(found, scale=max(1.0, found.scale), references=())
+
+
+def _shown(stage: Stage, request: Request) -> tuple[Image.Image, ...]:
+    """As many references as the pipeline is shown; every other one lies on its side."""
+    row, glance = pipelines.ROWS[stage.family.pipeline], stage.family.glance
+    size = (request.height, request.width)
+    if row.as_glanced and glance is not None:
+        size = glance(*size)
+    sizes = (size, (size[1], size[0]))
+    return tuple(invented.picture(number, sizes[number % 2]) for number in range(row.references))
+
+
+def _sitting(
+    stage: Stage, request: Request, shown: Sequence[Image.Image], changes: Changes
+) -> Sitting:
+    """A request as the pipeline understands it, by encoders changed by the file; they come and
+    go."""
+    model, place, glance = replace(stage.model, masked=False), stage.place, stage.family.glance
 
     def dress(part: str, module: nn.Module) -> None:
         put_on(module, changes.get(part, {}), model.family.parts[part].aliases, 1.0)
 
-    tools = weights.tools(model)
-    (entry,) = encoding.read_texts(model, tools, stage.place, [prompt], tokens, dress)
-    return entry
+    sights = () if glance is None else tuple(invented.glanced(one, glance) for one in shown)
+    said = [request.prompt, *([request.negative] if request.led else [])]
+    sayings, tools = [Saying(text, sights) for text in said], weights.tools(model)
+    tokens = model.tokens(stage.spec.text_tokens)
+    text, *without = encoding.read_texts(model, tools, place, sayings, tokens, dress)
+    seen = Eyes(model, place, "fp32").see([invented.missing(one) for one in shown])
+    return Sitting(
+        request=request,
+        text=text,
+        without=without[0] if without else None,
+        references=tuple(one["latents"] for one in seen),
+    )
 
 
 def _folder(stage: Stage) -> Path:
     """The model's diffusers folder; JobError where it lies in single files."""
+    if stage.family.pipeline not in pipelines.ROWS:
+        named = f"{stage.family.name} {stage.family.flavour}"
+        problem = f"there is no plain pipeline for {named}"
+        raise JobError("--against diffusers", problem, "leave --against out")
     if stage.model.merged:
         problem = "the plain pipeline cannot load what `model.merged` adds"
         raise JobError("--against diffusers", problem, "leave --against out")

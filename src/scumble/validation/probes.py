@@ -7,8 +7,8 @@ less than a training step did.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,20 @@ TIMES = (0.25, 0.6, 0.95)
 SIDE = 512
 """Pixels; larger pictures are asked about at this size."""
 
+SIZE = (256, 256)
+"""Height and width of a picture that is asked about where no run paints any."""
+
 TEXT_SIZE = 0.25
 """Spread of a made-up text's numbers, about that of T5's."""
 
-TEXT, PLAIN = "text.", "plain."
+TEXT, PLAIN, NEGATIVE = "text.", "plain.", "negative."
+REFERENCE, SHOWN = "reference.", "shown."
+"""What names of tensors in the file begin with; numbers follow the last two."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probes:
-    """A few points on the way from noise to a picture, and the text that is told there."""
+    """A few points on the way from noise to a picture, and what is told there."""
 
     noisy: Latents
     times: Times
@@ -48,6 +53,20 @@ class Probes:
     guidance: float
     plain: Entry | None = None
     """The same text as the base model's encoders read it, where these are trained too."""
+
+    references: tuple[Tensor, ...] = ()
+    """Clean latents of pictures that are shown along, in order: [channels, height, width] each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a run's preview is made from besides its text, so that nothing is encoded again."""
+
+    references: tuple[Tensor, ...] = ()
+    """Clean latents in their full size: [channels, height, width] each."""
+
+    negative: Entry = field(default_factory=dict)
+    """The text that it is led away from; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +79,11 @@ class Kit:
     about: Mapping[str, Any]
     """JSON values."""
 
-
-def made(
-    family: Family, shapes: Mapping[str, tuple[int, ...]], place: Place, size: tuple[int, int]
-) -> Probes:
-    """Probes for a picture of that height and width, with a made-up text of these shapes."""
-    return about_text(family, made_up(shapes, place), size, family.preview_guidance)
+    preview: Preview = field(default_factory=Preview)
 
 
 def made_up(shapes: Mapping[str, tuple[int, ...]], place: Place) -> Entry:
-    """A text that nobody has read, of these shapes."""
+    """A text of these shapes that nobody has written."""
     text = {
         name: TEXT_SIZE * torch.randn(shape, generator=dice.generator("proof", "text", name))
         for name, shape in shapes.items()
@@ -77,13 +91,40 @@ def made_up(shapes: Mapping[str, tuple[int, ...]], place: Place) -> Entry:
     return {name: tensor.to(place.dtype) for name, tensor in text.items()}
 
 
-def about_text(family: Family, text: Entry, size: tuple[int, int], guidance: float) -> Probes:
-    """Probes for a picture of that height and width, at most 512 pixels a side."""
-    step, side = family.pixels_per_step, family.pixels_per_latent
-    height, width = (max(step, min(SIDE, one) // step * step) // side for one in size)
-    shape = (len(TIMES), family.latent_channels, height, width)
-    noisy = torch.randn(shape, generator=dice.generator("proof", "noisy"))
-    return Probes(noisy=noisy, times=torch.tensor(TIMES), text=text, guidance=guidance)
+def beside(family: Family, size: tuple[int, int], count: int) -> tuple[Tensor, ...]:
+    """Made-up references, as large as the picture of that height and width that is asked about."""
+    shape = (family.latent_channels, *_latents(family, size))
+    return tuple(
+        torch.randn(shape, generator=dice.generator("proof", "reference", number))
+        for number in range(count)
+    )
+
+
+def about_text(
+    family: Family,
+    text: Entry,
+    size: tuple[int, int],
+    guidance: float,
+    references: Sequence[Tensor] = (),
+) -> Probes:
+    """Probes for a picture of that height and width; of it and of each reference at most 512
+    pixels a side."""
+    shape = (len(TIMES), family.latent_channels, *_latents(family, size))
+    most = SIDE // family.pixels_per_latent
+    return Probes(
+        noisy=torch.randn(shape, generator=dice.generator("proof", "noisy")),
+        times=torch.tensor(TIMES),
+        text=text,
+        guidance=guidance,
+        references=tuple(one[:, :most, :most].float().cpu() for one in references),
+    )
+
+
+def _latents(family: Family, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width in latents of what is asked about."""
+    step = family.pixels_per_step
+    height, width = (max(step, min(SIDE, one) // step * step) for one in size)
+    return height // family.pixels_per_latent, width // family.pixels_per_latent
 
 
 @torch.no_grad()
@@ -92,7 +133,9 @@ def velocities(family: Family, net: Net, place: Place, probes: Probes) -> Latent
     height, width = (side * family.pixels_per_latent for side in probes.noisy.shape[-2:])
     scene = Scene(frames=torch.tensor([[height, width, height, width, 0, 0, height, width]]))
     values = {name: tensor.to(place.device) for name, tensor in stacked([probes.text]).items()}
-    told = family.tell(Told(values=values), scene, Knobs(guidance=probes.guidance))
+    shown = tuple(one[None].to(place.device) for one in probes.references)
+    told = Told(values=values, references=shown)
+    told = family.tell(told, scene, Knobs(guidance=probes.guidance))
     answers = []
     for noisy, time in zip(probes.noisy.split(1), probes.times.split(1), strict=True):
         with place.autocast():
@@ -122,11 +165,24 @@ def write(file: Path, kit: Kit) -> None:
         "times": probes.times,
         "trained": kit.trained,
         "base": kit.base,
-        **{TEXT + name: tensor.cpu().contiguous() for name, tensor in probes.text.items()},
-        **{PLAIN + name: one.cpu().contiguous() for name, one in (probes.plain or {}).items()},
+        **_named(TEXT, probes.text),
+        **_named(PLAIN, probes.plain or {}),
+        **_named(NEGATIVE, kit.preview.negative),
+        **_numbered(REFERENCE, probes.references),
+        **_numbered(SHOWN, kit.preview.references),
     }
     about = json.dumps({"guidance": probes.guidance, **kit.about})
     write_whole(file, save(tensors, {"about": about}))
+
+
+def _named(start: str, entry: Entry) -> dict[str, Tensor]:
+    """By their names in the file; copies, for none may be a part of another."""
+    solid = torch.contiguous_format
+    return {start + name: tensor.cpu().clone(memory_format=solid) for name, tensor in entry.items()}
+
+
+def _numbered(start: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    return _named(start, {str(number): one for number, one in enumerate(tensors)})
 
 
 def read(file: Path) -> Kit:
@@ -138,12 +194,32 @@ def read(file: Path) -> Kit:
         with safe_open(file, "pt") as stored:
             found = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             about = json.loads((stored.metadata() or {})["about"])
-        text = {n.removeprefix(TEXT): one for n, one in found.items() if n.startswith(TEXT)}
-        guidance = float(about.pop("guidance"))
-        noisy, times = found["noisy"], found["times"]
-        plain = {n.removeprefix(PLAIN): one for n, one in found.items() if n.startswith(PLAIN)}
-        probes = Probes(noisy=noisy, times=times, text=text, guidance=guidance, plain=plain or None)
-        return Kit(probes=probes, trained=found["trained"], base=found["base"], about=about)
+        return _kit(found, about)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         problem = f"these probes cannot be read ({error})"
         raise FileError(file, problem, "run the training command again, it writes them") from None
+
+
+def _kit(found: Mapping[str, Tensor], about: dict[str, Any]) -> Kit:
+    """A kit from its tensors; KeyError where one is missing."""
+    probes = Probes(
+        noisy=found["noisy"],
+        times=found["times"],
+        text=_entry(found, TEXT),
+        guidance=float(about.pop("guidance")),
+        references=_in_order(found, REFERENCE),
+        plain=_entry(found, PLAIN) or None,
+    )
+    preview = Preview(references=_in_order(found, SHOWN), negative=_entry(found, NEGATIVE))
+    return Kit(
+        probes=probes, trained=found["trained"], base=found["base"], about=about, preview=preview
+    )
+
+
+def _entry(found: Mapping[str, Tensor], start: str) -> Entry:
+    return {n.removeprefix(start): one for n, one in found.items() if n.startswith(start)}
+
+
+def _in_order(found: Mapping[str, Tensor], start: str) -> tuple[Tensor, ...]:
+    numbered = _entry(found, start)
+    return tuple(numbered[str(number)] for number in range(len(numbered)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from scumble.adapters.attach import attach_tensors
@@ -21,7 +22,7 @@ from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import Place
 from scumble.spec.model import ModelSpec
 from scumble.validation import likeness, previews, probes, texts
-from scumble.validation.previews import Request
+from scumble.validation.previews import Request, Sitting
 from scumble.validation.probes import Kit, Probes
 
 DENOISER = "denoiser"
@@ -79,12 +80,14 @@ class Stage:
 
     @cached_property
     def probes(self) -> probes.Probes:
-        """The run's, else made-up ones."""
+        """The run's, else made-up ones; those show a picture along where the family takes any."""
         if self.kit:
             return self.kit.probes
-        configs, tokens = self.model.configs, self.model.tokens(self.spec.text_tokens)
-        shapes = {name: one(configs, tokens) for name, one in self.family.text_fields.items()}
-        return probes.made(self.family, shapes, self.place, (256, 256))
+        family, tokens = self.family, self.model.tokens(self.spec.text_tokens)
+        shapes = {name: one(self.model.configs, tokens) for name, one in family.text_fields.items()}
+        text = probes.made_up(shapes, self.place)
+        shown = probes.beside(family, probes.SIZE, min(1, family.references))
+        return probes.about_text(family, text, probes.SIZE, family.preview_guidance, shown)
 
     @cached_property
     def plain_velocities(self) -> Tensor:
@@ -110,14 +113,14 @@ class Stage:
         return probes.velocities(self.family, net, self.place, asked or self.probes)
 
     def painted(self) -> Image.Image:
-        """The run's preview, of the denoiser as it stands."""
-        assert self.kit and self.request
-        return self.paint(self.request, self.kit.probes.text)
+        """The run's preview, of the denoiser as it stands; none of what is shown beside it."""
+        assert self.kit
+        return self.paint(_sitting(self, self.kit.probes.text))
 
-    def paint(self, request: Request, text: Entry) -> Image.Image:
+    def paint(self, sitting: Sitting) -> Image.Image:
         """One picture of the denoiser as it stands."""
         net = Net(self.denoiser, plain)
-        return self.painter.paint(previews.latents(self.family, net, self.place, text, request))
+        return self.painter.paint(previews.latents(self.family, net, self.place, sitting))
 
     def worn(self, changes: Changes, act: Callable[[], T]) -> T:
         """What `act` makes while the changes are in the denoiser."""
@@ -128,11 +131,23 @@ class Stage:
             adapters.detach()
 
 
+def _sitting(stage: Stage, text: Entry) -> Sitting:
+    """The run's preview, with its text as somebody has read it."""
+    assert stage.kit and stage.request
+    preview = stage.kit.preview
+    return Sitting(
+        request=stage.request,
+        text=text,
+        without=preview.negative or None,
+        references=preview.references,
+    )
+
+
 def _by_base(stage: Stage) -> Image.Image:
     """The run's preview of the base model, which may read the text in its own way."""
     assert stage.kit and stage.request
     told = stage.kit.probes
-    return stage.paint(stage.request, told.text if told.plain is None else told.plain)
+    return stage.paint(_sitting(stage, told.plain or told.text))
 
 
 def weighed(stage: Stage, found: Tensor, base: Tensor) -> Iterator[Verdict]:
@@ -182,15 +197,8 @@ def _kept(stage: Stage, again: Image.Image, base: Image.Image, name: str) -> tup
 
 
 def request_of(told: Any) -> Request:
-    """The request that a kit holds as JSON."""
-    return Request(
-        prompt=str(told["prompt"]),
-        width=int(told["width"]),
-        height=int(told["height"]),
-        steps=int(told["steps"]),
-        guidance=float(told["guidance"]),
-        seed=int(told["seed"]),
-    )
+    """The request that a kit holds as JSON; what an older one did not know is as by default."""
+    return TypeAdapter(Request).validate_python(told)
 
 
 def _moved(share: float) -> Verdict:
@@ -225,8 +233,8 @@ def _again(again: Image.Image, base: Image.Image, there: Path | None, bar: float
     Only where the base model's picture is clearly further from that one does it say anything.
     """
     try:
-        with Image.open(there or "") as picture:
-            like, plainly = likeness.psnr(again, picture), likeness.psnr(base, picture)
+        picture = previews.output(there or Path())
+        like, plainly = likeness.psnr(again, picture), likeness.psnr(base, picture)
     except (OSError, ValueError):
         text = "the run's own picture is not there or of another size: none was compared with it"
         return _verdict("picture", "unknown", text)

@@ -45,6 +45,9 @@ def pixels(file: File, view: View) -> UInt8[np.ndarray, "height width 3"]:
         picture = coloured(picture, view.colours)
     if made is not None and made.at == "trained":
         picture = _degraded(picture, made)
+    if view.shown is not None and view.shown != view.frame.size:
+        height, width = view.shown
+        picture = picture.resize((width, height), _method(view.interpolation, picture, view.frame))
     return np.array(picture)
 
 

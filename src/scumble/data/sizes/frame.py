@@ -37,6 +37,32 @@ def strict(frame: Frame, width: int, height: int) -> Frame:
     return replace(frame, original=(height, width))
 
 
+def at_size(frame: Frame, size: Size) -> Frame:
+    """The frame that shows the same part of the picture at another size.
+
+    Where the shapes differ by rounding, it is stretched by that.
+    """
+    if size == frame.size:
+        return frame
+    grown = [new / old for new, old in zip(size, frame.size, strict=True)]
+    rows, columns = (
+        max(new, round(whole * by))
+        for new, whole, by in zip(size, frame.resized, grown, strict=True)
+    )
+    top, left = (
+        min(whole - new, round(at * by))
+        for new, whole, at, by in zip(size, (rows, columns), frame.corner, grown, strict=True)
+    )
+    return Frame(frame.original, (rows, columns), (top, left), size)
+
+
+def of_area(size: Size, side: int, step: int) -> Size:
+    """The size of the same shape and about the area of a square of that side, in whole steps."""
+    grown = side / math.sqrt(math.prod(size))
+    rows, columns = (max(1, round(one * grown / step)) * step for one in size)
+    return rows, columns
+
+
 def lost(frame: Frame) -> float:
     """Share of the picture's area that is cut off, from 0 (all is kept) to below 1."""
     return 1 - math.prod(frame.size) / math.prod(frame.resized)

@@ -10,8 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from scumble.families.encoders import clip, t5, vae
@@ -32,14 +30,14 @@ from scumble.families.family import (
 )
 from scumble.families.flux.files import GUIDED, NEEDS, PARTS, UNGUIDED
 from scumble.families.flux.keys import KEYS
-from scumble.families.flux.network import FluxConfig, FluxTransformer, Grid, hidden, joined
+from scumble.families.flux.network import FluxConfig, FluxTransformer, Grid, joined
+from scumble.families.layers import PATCH, hidden, pack, unpack
 from scumble.hardware.blocks import Net
 from scumble.objective.process import Latents, RectifiedFlow, Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATCH = 2  # latents per side of a token
 ATTENTION = (
     "to_q",
     "to_k",
@@ -60,18 +58,6 @@ FEED_FORWARD = (
 )
 
 MODULATION = ("norm1.linear", "norm1_context.linear", "single_transformer_blocks.*.norm.linear")
-
-
-def pack(latents: Latents) -> Float[Tensor, "batch tokens features"]:
-    """Cut into 2x2 patches, row by row."""
-    return rearrange(latents, "b c (h p) (w q) -> b (h w) (c p q)", p=PATCH, q=PATCH)
-
-
-def unpack(tokens: Float[Tensor, "batch tokens features"], *, height: int) -> Latents:
-    """Undo `pack`; `height` is the latents' own, which the tokens no longer tell."""
-    return rearrange(
-        tokens, "b (h w) (c p q) -> b c (h p) (w q)", h=height // PATCH, p=PATCH, q=PATCH
-    )
 
 
 def skeleton(part: str, config: Config) -> nn.Module:
@@ -208,6 +194,7 @@ FLUX_DEV = Family(
         "all": ("*",),
     },
     keys=KEYS,
+    pipeline="FluxPipeline",
     skeleton=skeleton,
     words=words,
     read=read,
@@ -229,4 +216,10 @@ FLUX_SCHNELL = replace(
     preview_guidance=0.0,
 )
 
-FLUX_KONTEXT = replace(FLUX_DEV, flavour="kontext", references=16, preview_guidance=2.5)
+FLUX_KONTEXT = replace(
+    FLUX_DEV,
+    flavour="kontext",
+    references=16,
+    preview_guidance=2.5,
+    pipeline="FluxKontextPipeline",
+)
