@@ -20,7 +20,7 @@ from scumble.comparing import Comparing
 from scumble.data.leases import leased
 from scumble.data.library import Library
 from scumble.data.manifest import samples
-from scumble.delivery import Delivery, as_delivered, delivered, pictured, proven
+from scumble.delivery import Delivery, as_delivered, delivered, proven
 from scumble.disk import claimed, made
 from scumble.errors import DiskError, ScumbleError, leaves
 from scumble.events import (
@@ -45,6 +45,7 @@ from scumble.observers.report import Report
 from scumble.preflight import measures, pace, showing
 from scumble.preflight.forecast import tokens_per_unit
 from scumble.preflight.plan import CHECKPOINTS, Plan, prepared
+from scumble.questions import pictured
 from scumble.sittings import sittings
 from scumble.spec.job import JobSpec
 from scumble.spec.load import resolved
@@ -251,18 +252,7 @@ def _delivered(
         parts = assembled(plan, asked, feeder, signals, crew)
         if newest:
             resume(parts, newest, plan.changed, tell)
-        if after >= steps:
-            words = f"All {after} steps are taken; what they led to is delivered and proven again"
-            tell(Warned(text=f"{words} (raise training.steps to go on)."))
-        measuring, dates = Measuring(plan, library, parts), _dates(plan)
-        comparing = Comparing(plan, library, parts)
-        parts = replace(parts, measure=measuring, compare=comparing)
-        begun = _opening(plan, parts, asked, after)
-        first = measuring.opening(after, dates), comparing.opening(after, dates)
-        for event in chain(begun, *first):
-            tell(event)
-        for text in (*plan.remarks, *optimizers.advice(job.training)):
-            tell(Warned(text=text))
+        parts, dates = _begun(plan, library, parts, asked, tell), _dates(plan)
         signals.patient = True
         crew.meet(seen=_seen(plan))
         with feeder:
@@ -274,6 +264,22 @@ def _delivered(
         crew.leave()
         signals.patient = False
     return delivered(plan, parts, asked, base, max(after, steps), tell)
+
+
+def _begun(plan: Plan, library: Library, parts: Parts, asked: Asked, tell: Tell) -> Parts:
+    """What comes before the first step; the parts with all that is measured between steps."""
+    after, dates = plan.newest.step if plan.newest else 0, _dates(plan)
+    if after >= plan.job.training.steps:
+        words = f"All {after} steps are taken; what they led to is delivered and proven again"
+        tell(Warned(text=f"{words} (raise training.steps to go on)."))
+    measuring, comparing = Measuring(plan, library, parts), Comparing(plan, library, parts)
+    parts = replace(parts, measure=measuring, compare=comparing)
+    begun = _opening(plan, parts, asked, after)
+    for event in chain(begun, measuring.opening(after, dates), comparing.opening(after, dates)):
+        tell(event)
+    for text in (*plan.remarks, *optimizers.advice(plan.job.training)):
+        tell(Warned(text=text))
+    return parts
 
 
 def _stopped(events: Iterable[Event], tell: Tell) -> bool:
