@@ -71,7 +71,7 @@ def test_only_what_stays_as_it_is_is_kept(tmp_path: Path) -> None:
     plan = prepared(job, tmp_path)
     plan, library = complete(job, tmp_path, plan, ignored)
     with library:
-        entry = library.texts.read(library.text_key(plan.texts()[0]))
+        entry = library.texts.read(library.text_key(library.saying(*plan.texts()[0])))
     assert set(entry) == {"text"}
     both = prepared(toys.job(tmp_path, **BOTH), tmp_path)
     assert both.texts() == [] and not both.keeps_texts
