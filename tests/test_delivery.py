@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from scumble import delivery, proving, run
+from scumble import delivery, proving, questions, run
 from scumble.assembly import assembled, source
 from scumble.caching import complete
 from scumble.delivery import Delivery
@@ -153,10 +153,10 @@ def test_a_changed_preview_is_painted_anew_and_never_held_against_the_old_one(
     for validation, painted in ((PREVIEWS, 2), (other, 3), (other, 3), ({**other, "steps": 2}, 4)):
         plan = prepared(job(tmp_path, validation=validation, **SMALL), tmp_path, weigh=False)
         first = previews.requests(plan.job.validation, plan.family)[0]
-        old = delivery.pictured(plan, first, 2)
+        old = questions.pictured(plan, first, 2)
         assert again(validation=validation).code == 0
         assert len(journal(tmp_path, "Previewed")) == painted
-        new = delivery.pictured(plan, first, 2)
+        new = questions.pictured(plan, first, 2)
         assert new is not None and (old is None or old == new)
         assert json.loads(new.with_suffix(".json").read_text())["seed"] == first.seed
         (tmp_path / "out/toy/.running").unlink(missing_ok=True)

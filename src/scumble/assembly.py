@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from scumble import __version__
 from scumble.adapters import full
+from scumble.adapters.names import DENOISER
 from scumble.caching import served
 from scumble.checkpoint import sound, state, store
 from scumble.data.library import Library
@@ -20,7 +22,8 @@ from scumble.events import Event, Previewed, Resumed, Saved, Warned
 from scumble.families import weights
 from scumble.families.family import Knobs
 from scumble.families.tensor_files import header
-from scumble.hardware.blocks import Net, run_for
+from scumble.hardware.blocks import Net, recomputed_inside, run_for
+from scumble.hardware.parallel import ALONE, Crew
 from scumble.observers import pictures
 from scumble.preflight.plan import CHECKPOINTS, Plan
 from scumble.preflight.shaping import started
@@ -32,28 +35,32 @@ from scumble.trainer.feeder import Feeder, Source
 from scumble.trainer.loop import Parts
 from scumble.trainer.optimizer_state import restore, state_of
 from scumble.trainer.signals import Signals
-from scumble.trainer.step import Method
+from scumble.trainer.step import Method, told_now
 from scumble.validation import previews
 
 Tell = Callable[[Event], None]
 Asked = Sequence[previews.Sitting]
 
 
-def source(plan: Plan, library: Library) -> Source:
-    """Where the run's units come from."""
+def source(plan: Plan, library: Library, crew: Crew = ALONE) -> Source:
+    """Where the run's units come from, those of this process."""
     return Source(
         order=plan.order,
         drawer=Drawer(plan.job.training.seed, plan.job.objective),
         read=served(plan, library),
         device=plan.place.device,
+        rank=crew.rank,
+        world=crew.world,
     )
 
 
-def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Parts:
+def assembled(
+    plan: Plan, asked: Asked, feeder: Feeder, signals: Signals, crew: Crew = ALONE
+) -> Parts:
     """Weights loaded, adapters attached, the optimizer made: in the order that never changes."""
     job, place = plan.job, plan.place
-    denoiser = _denoiser(plan, place.device)
-    worn = _worn(plan, denoiser)
+    denoiser, encoders = _denoiser(plan, place.device), _encoders(plan)
+    worn = _worn(plan, denoiser, encoders)
     adapters, optimizer = worn.adapters, worn.optimizer
     net = Net(denoiser, run_for(gradient_checkpointing=job.hardware.gradient_checkpointing))
     trained = adapters.parameters()
@@ -63,17 +70,19 @@ def assembled(plan: Plan, asked: Asked, feeder: Feeder, signals: Signals) -> Par
         place=place,
         knobs=Knobs(guidance=job.model.guidance),
         objective=job.objective,
+        encoders=encoders,
     )
     return Parts(
         method=method,
         adapters=adapters,
         optimizer=optimizer,
         feed=feeder.step,
-        preview=_previewing(plan, asked, net, partial(optimizers.shown, optimizer, trained)),
+        preview=_previewing(plan, asked, method, partial(optimizers.shown, optimizer, trained)),
         save=_saving(plan, worn),
         stop=lambda: signals.asked,
         factors=worn.factors,
         care=worn.care,
+        crew=crew,
     )
 
 
@@ -93,15 +102,27 @@ def _loaded_in(plan: Plan) -> torch.dtype:
     return lower
 
 
-def _worn(plan: Plan, denoiser: nn.Module) -> Dressed:
+def _encoders(plan: Plan) -> dict[str, nn.Module]:
+    """The text encoders that are trained."""
+    dtype, device = plan.place.dtype, plan.place.device
+    loaded = {
+        part: weights.loaded(plan.model, part, dtype=dtype, device=device)
+        for part in plan.model.trained
+    }
+    if plan.job.hardware.gradient_checkpointing:
+        return {part: recomputed_inside(one) for part, one in loaded.items()}
+    return loaded
+
+
+def _worn(plan: Plan, denoiser: nn.Module, encoders: Mapping[str, nn.Module]) -> Dressed:
     """What learns and what moves it: adapters in the network, or weights of its own."""
     training = plan.job.training
     match plan.job.adapter:
         case LoraSpec() as spec:
-            assert plan.shape
             # of a run that goes on, a checkpoint holds the values
             told = {} if plan.newest else started(plan.family, spec)
-            return dressed(denoiser, plan.shape, spec, training, told)
+            networks = {DENOISER: denoiser, **encoders}
+            return dressed(networks, plan.shapes, spec, training, told)
         case FullSpec() as spec:
             names = full.chosen(denoiser, spec.targets, plan.family.targets)
             dtype = optimizers.weights_dtype(training.optimizer)
@@ -116,8 +137,14 @@ def _base(plan: Plan) -> Mapping[str, torch.Tensor]:
     return _denoiser(plan, torch.device("cpu")).state_dict()
 
 
+def _read(method: Method, one: previews.Sitting) -> previews.Sitting:
+    """With its texts as trained encoders read them now."""
+    without = None if one.without is None else told_now(method, one.without)
+    return replace(one, text=told_now(method, one.text), without=without)
+
+
 def _previewing(
-    plan: Plan, asked: Asked, net: Net, shown: Callable[[], AbstractContextManager[None]]
+    plan: Plan, asked: Asked, method: Method, shown: Callable[[], AbstractContextManager[None]]
 ) -> Callable[[int], Previewed]:
     """Pictures of the weights that would be delivered now."""
     job = plan.job
@@ -138,7 +165,8 @@ def _previewing(
         folder = pictures.samples(plan.folder, step)
         made(folder)
         with shown():
-            painted = tuple(previews.painted(painter, net, asked, folder, about))
+            now = [_read(method, one) for one in asked]
+            painted = tuple(previews.painted(painter, method.net, now, folder, about))
         return Previewed(
             step=step,
             pictures=painted,

@@ -26,7 +26,7 @@ from scumble.families import encoding
 from scumble.families.encoding import Unreadable
 from scumble.families.eyes import Eyes
 from scumble.families.filling import Filling, ahead, fill, fill_masks, room
-from scumble.families.reader import Reader
+from scumble.families.reader import Reader, worded
 from scumble.observers.sentences import size
 from scumble.preflight import measures, staying
 from scumble.preflight.fetching import fetched
@@ -235,6 +235,8 @@ def _watched(plan: Plan, library: Library) -> Library:
     turn = Lock()
     if staying.sees(plan):
         library = replace(library, see=_in_turn(turn, Eyes(model, place, kept.picture_dtype).see))
+    if model.trained:
+        library = replace(library, words=worded(model, plan.tokens))
     if staying.reads(plan):
         precision = packing.precision(kept.text_dtype, place.dtype)
         reader = Reader(model, place, plan.tokens, precision)

@@ -11,14 +11,16 @@ from time import perf_counter
 from scumble.data.held_pairs import Pair
 from scumble.data.library import Library
 from scumble.events import Event, Scored, Warned
+from scumble.objective.process import Latents
 from scumble.observers import measurements, sentences
 from scumble.preflight import showing
 from scumble.preflight.plan import Plan
 from scumble.sittings import contests
 from scumble.trainer import optimizers
 from scumble.trainer.loop import Dates, Parts
+from scumble.trainer.step import Method, read_now
 from scumble.validation import copying, previews
-from scumble.validation.walks import arrived
+from scumble.validation.walks import Manner, Start, arrived
 
 
 class Comparing:
@@ -58,11 +60,18 @@ class Comparing:
         with optimizers.shown(parts.optimizer, parts.adapters.parameters()):
             found = copying.distances(
                 contests(plan, self._library),
-                partial(arrived, method.family, method.net, method.place, manner=self._manner),
+                partial(_painted, method, self._manner),
                 plan.job.validation.seed,
             )
         told = copying.scored(step, found, self._conditions)
         return replace(told, seconds=perf_counter() - start)
+
+
+def _painted(method: Method, manner: Manner, start: Start) -> Latents:
+    """Clean latents, with the texts as trained encoders read them now."""
+    without = None if start.without is None else read_now(method, start.without)
+    told = replace(start, words=read_now(method, start.words), without=without)
+    return arrived(method.family, method.net, method.place, told, manner)
 
 
 def _conditions(plan: Plan) -> str:

@@ -11,30 +11,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scumble.adapters.attach import Adapters
+from scumble import launch, questions
 from scumble.adapters.full import FullWeights
-from scumble.adapters.layouts import Changes
+from scumble.adapters.joint import Joint
 from scumble.checkpoint import bases, export, network, network_proof, proof, verdicts
 from scumble.checkpoint.bases import DENOISER
-from scumble.data.picture_set import PictureSet
-from scumble.disk import made
 from scumble.errors import FileError, gather
 from scumble.events import Event, Exported, Proven, Proving, Verdict, Warned
-from scumble.observers import pictures
 from scumble.preflight import kohya_run
 from scumble.preflight.plan import Plan
 from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.trainer import optimizers
 from scumble.trainer.loop import Parts
 from scumble.validation import probes
-from scumble.validation.previews import Request, Sitting
-from scumble.validation.probes import Kit, Probes
+from scumble.validation.previews import Sitting
 
 Tell = Callable[[Event], None]
 Asked = Sequence[Sitting]
@@ -64,7 +60,7 @@ def delivered(
         write = _writer(plan, parts, _about(plan, step) | kohya_run.metadata(plan, step))
         files = tuple(_written(plan, write, name, step, tell) for name in job.export.layouts)
         if fresh:
-            _keep_kit(plan, parts, asked, base, step)
+            questions.keep(plan, parts, asked, base, step)
     return Delivery(folder=plan.folder, files=files, fresh=fresh)
 
 
@@ -125,19 +121,6 @@ def refuse(found: Sequence[Proven]) -> None:
     )
 
 
-def pictured(plan: Plan, request: Request, step: int) -> Path | None:
-    """The run's own picture of a request at a step, told by its sidecar: a job may have changed
-    what is painted since an earlier start."""
-    made_so = {
-        **asdict(request),
-        "step": step,
-        "text_tokens": plan.tokens,
-        "text_mask": plan.model.masked,
-        "precision": plan.place.precision,
-    }
-    return pictures.made_as(pictures.samples(plan.folder, step), made_so)
-
-
 Write = Callable[[Path, str], tuple[int, Sequence[Verdict]]]
 """Writes a file in a layout and looks at it: how many tensors it has, and what is to be said."""
 
@@ -146,7 +129,7 @@ def _writer(plan: Plan, parts: Parts, about: Mapping[str, str]) -> Write:
     match parts.adapters:
         case FullWeights() as weights:
             return _networks(plan, weights, about)
-        case Adapters() as adapters:
+        case Joint() as adapters:
             return _adapters(plan, adapters, about)
         case _:
             raise AssertionError("nothing else is trained")
@@ -168,8 +151,7 @@ def _about(plan: Plan, step: int) -> dict[str, str]:
 def _of_kind(plan: Plan) -> dict[str, str]:
     match plan.job.adapter:
         case LoraSpec():
-            assert plan.shape
-            slots = plan.shape.slots.values()
+            slots = [one for shape in plan.shapes.values() for one in shape.slots.values()]
             told = {"rank": {one.rank for one in slots}, "alpha": {one.alpha for one in slots}}
             return {
                 f"scumble.{n}": ", ".join(f"{v:g}" for v in sorted(each))
@@ -182,18 +164,22 @@ def _of_kind(plan: Plan) -> dict[str, str]:
             }
 
 
-def _adapters(plan: Plan, adapters: Adapters, about: Mapping[str, str]) -> Write:
+def _adapters(plan: Plan, adapters: Joint, about: Mapping[str, str]) -> Write:
     """Files of an adapter."""
-    changes: Changes = {DENOISER: adapters.tensors()}
+    changes = adapters.changes()
     keys, dtype, about = plan.family.keys, plan.job.export.dtype, {**about, **proof.marks(changes)}
     told = f"{plan.family.name} {plan.family.flavour}"
+    spelt = {
+        part: {plan.shapes[part].names.table(name): one for name, one in layers.items()}
+        for part, layers in plan.layers.items()
+    }
 
     def write(file: Path, layout: str) -> tuple[int, Sequence[Verdict]]:
         count = export.write(file, changes, keys, layout=layout, dtype=dtype, about=about)
         if not export.holds(file, changes, keys, layout=layout, dtype=dtype):
             problem = "the file read back is not what was written"
             raise FileError(file, problem, "look at the disk, then run the same command again")
-        base = bases.of_layers(plan.family, plan.layers, told)
+        base = bases.of_layers(plan.family, spelt, told)
         return count, verdicts.looked(file, base).verdicts
 
     return write
@@ -238,64 +224,6 @@ def _written(plan: Plan, write: Write, layout: str, step: int, tell: Tell) -> Pa
     return file
 
 
-def _keep_kit(plan: Plan, parts: Parts, asked: Asked, base: Path, step: int) -> None:
-    """What the network answers now, at a few points, with the adapter and without."""
-    family, place, net = plan.family, plan.place, parts.method.net
-    points = _points(plan, asked)
-    trained = probes.velocities(family, net, place, points)
-    with parts.adapters.off():
-        plain = probes.velocities(family, net, place, points)
-    folder = plan.folder / probes.FOLDER
-    made(folder)
-    about = _kit_about(plan, asked, base, step)
-    preview = _preview(asked[0]) if asked else probes.Preview()
-    kit = Kit(probes=points, trained=trained, base=plain, about=about, preview=preview)
-    probes.write(folder / probes.FILE, kit)
-
-
-def _points(plan: Plan, asked: Asked) -> Probes:
-    """Where the network is asked: with the first preview's text and references, else with made-up
-    ones, and as many references as an example of the job shows."""
-    family, own = plan.family, asked[0].references if asked else ()
-    if asked:
-        request, text = asked[0].request, asked[0].text
-        size, guidance = (request.height, request.width), request.guidance
-    else:
-        shapes = {n: one(plan.model.configs, plan.tokens) for n, one in family.text_fields.items()}
-        text, size = probes.made_up(shapes, plan.place), probes.SIZE
-        guidance = family.preview_guidance
-    shown = own or probes.beside(family, size, max(map(_most_shown, plan.sets)))
-    return probes.about_text(family, text, size, guidance, shown)
-
-
-def _preview(sitting: Sitting) -> probes.Preview:
-    """What it takes to paint it again, besides its text."""
-    references = tuple(one.float().cpu() for one in sitting.references)
-    return probes.Preview(references=references, negative=sitting.without or {})
-
-
-def _most_shown(one: PictureSet) -> int:
-    """How many references an example of the set shows at once, at the most."""
-    most = max((len(one.there(member)) for member in range(len(one.examples))), default=0)
-    return most if one.spec.reference_sampling == "combined" else min(1, most)
-
-
-def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any]:
-    model = plan.job.model.model_copy(update={"text_tokens": plan.tokens})
-    request = asked[0].request if asked else None
-    picture = pictured(plan, request, step) if request else None
-    return {
-        "model": model.model_dump(mode="json"),
-        "base": str(base.resolve()),
-        "device": str(plan.place.device),
-        "precision": plan.place.precision,
-        "dtype": plan.job.export.dtype,
-        "step": step,
-        "request": asdict(request) if request else None,
-        "picture": picture.relative_to(plan.folder).as_posix() if picture else None,
-    }
-
-
 def _give_memory_back() -> None:
     """What nobody holds any more goes back to the system, so that the next process has it."""
     gc.collect()
@@ -312,7 +240,8 @@ def _told_by_a_fresh_process(folder: Path, files: Sequence[Path]) -> list[Proven
     command += ["--run", str(kept), "--pictures", str(kept / probes.FOLDER), "--"]
     command += [str(file.resolve()) for file in files]
     paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    here = os.environ | {
+    alone = {name: value for name, value in os.environ.items() if name not in launch.VARIABLES}
+    here = alone | {
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "HF_HUB_OFFLINE": "1",  # all that the run has loaded is on this machine
     }

@@ -125,7 +125,10 @@ def _staged(stage: Stage, file: Path, base: Base, *, first: bool, pipeline: bool
 def _opened(asked: Asked, spec: ModelSpec, base: Path, kit: Kit | None) -> weights.Model:
     """The model, as far as it is needed: few proofs read a text."""
     family = families.find(spec.family, spec.flavour)
-    parts = [DENOISER, *(one for one in family.keys if bases.spoken_of(family, one, asked.files))]
+    spoken = [one for one in family.keys if bases.spoken_of(family, one, asked.files)]
+    if kit and kit.probes.plain is not None:  # the run's text is read again
+        spoken = [name for name, one in family.parts.items() if one.tokenizer]
+    parts = list(dict.fromkeys([DENOISER, *spoken]))
     if kit and kit.about["request"] is not None:
         parts.append("autoencoder")
     model = weights.opened(family, spec, base, parts=None if asked.pipeline else parts)

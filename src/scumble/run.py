@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from scumble.comparing import Comparing
 from scumble.data.leases import leased
 from scumble.data.library import Library
 from scumble.data.manifest import samples
-from scumble.delivery import Delivery, as_delivered, delivered, pictured, proven
+from scumble.delivery import Delivery, as_delivered, delivered, proven
 from scumble.disk import claimed, made
 from scumble.errors import DiskError, ScumbleError, leaves
 from scumble.events import (
@@ -33,6 +33,9 @@ from scumble.events import (
     Warned,
 )
 from scumble.families.fingerprints import fingerprints
+from scumble.hardware import parallel
+from scumble.hardware.parallel import Crew, Elsewhere
+from scumble.launch import launched
 from scumble.measuring import Measuring
 from scumble.observers import trackers
 from scumble.observers.console import Console
@@ -42,6 +45,7 @@ from scumble.observers.report import Report
 from scumble.preflight import measures, pace, showing
 from scumble.preflight.forecast import tokens_per_unit
 from scumble.preflight.plan import CHECKPOINTS, Plan, prepared
+from scumble.questions import pictured
 from scumble.sittings import sittings
 from scumble.spec.job import JobSpec
 from scumble.spec.load import resolved
@@ -67,8 +71,17 @@ class Outcome:
 
 
 def train(job: JobSpec, base: Path) -> Outcome:
-    """Check, encode, train, preview, save and deliver; go on where an earlier run stopped."""
+    """Check, encode, train, preview, save and deliver; go on where an earlier run stopped.
+
+    Where a launcher has started several processes, each is in here, and the first leads.
+    """
     entered = monotonic()
+    crew = parallel.joined(launched(), job.hardware)
+    return _led(job, base, entered, crew) if crew.leads else _followed(job, base, crew)
+
+
+def _led(job: JobSpec, base: Path, entered: float, crew: Crew) -> Outcome:
+    """The run, by the process that tells and writes."""
     folder = Path(job.output_dir).expanduser() / job.name
     store.clear(folder / CHECKPOINTS)
     outputs.begun(job, base)
@@ -88,13 +101,76 @@ def train(job: JobSpec, base: Path) -> Outcome:
         stack.callback(_end, following, tell)
         tell = watched(tell, guard.news, *(one.news for one in following))
         try:
-            return _train(job, base, plan, tell, signals)
+            return _train(job, base, plan, tell, signals, crew)
         except KeyboardInterrupt:
             tell(Interrupted())
             return Outcome(INTERRUPTED)
         except Exception as problem:
+            if _cut_short(problem, signals):
+                tell(Interrupted())
+                return Outcome(INTERRUPTED)
             tell(Failed(problems=tuple(map(_words, leaves(problem)))))
             raise
+
+
+def _cut_short(problem: Exception, signals: Signals) -> bool:
+    """Whether the other processes are gone because all were told to stop."""
+    match problem:
+        case Elsewhere():
+            return signals.asked is not None
+        case _:
+            return False
+
+
+def _followed(job: JobSpec, base: Path, crew: Crew) -> Outcome:
+    """A share of every step, by a process that neither tells nor writes.
+
+    What goes wrong here, the one that leads is told, and tells; a fault of this program keeps its
+    traceback.
+    """
+    with Signals() as signals:
+        try:
+            crew.meet()  # all that is to be encoded is in the cache
+            stopped = _taken(job, base, crew, signals)
+        except KeyboardInterrupt:
+            return Outcome(INTERRUPTED)
+        except Exception as problem:
+            if not all(isinstance(one, ScumbleError) for one in leaves(problem)):
+                raise
+            return Outcome(INTERRUPTED if _cut_short(problem, signals) else 2)
+    return Outcome(INTERRUPTED if stopped else 0)
+
+
+def _taken(job: JobSpec, base: Path, crew: Crew, signals: Signals) -> bool:
+    """Take this process's share of the steps; whether a signal has ended them."""
+    with ExitStack() as stack:
+        with crew.guarded():
+            plan, library = complete(job, base, prepared(job, base), _nobody)
+            stack.enter_context(library)
+            after = plan.newest.step if plan.newest else 0
+            last = plan.job.training.steps
+            feeder = Feeder(source(plan, library, crew), first=after + 1, last=last)
+            parts = assembled(plan, [], feeder, signals, crew)
+            if plan.newest:
+                resume(parts, plan.newest, (), _nobody)
+        signals.patient = True
+        crew.meet(seen=_seen(plan))
+        with feeder:
+            stopped = _stopped(
+                steps_of(parts, plan.job.training, _dates(plan), after=after), _nobody
+            )
+        crew.leave()
+    return stopped
+
+
+def _nobody(event: Event) -> None:
+    """Tell nobody."""
+
+
+def _seen(plan: Plan) -> str:
+    """Stands for what all processes must have found alike, lest each trains something else."""
+    after = plan.newest.step if plan.newest else 0
+    return repr((after, sorted((name, str(fact)) for name, fact in plan.facts.items())))
 
 
 def _words(error: BaseException) -> str:
@@ -126,10 +202,12 @@ def telling(observers: Sequence[Tell]) -> Tell:
     return tell
 
 
-def _train(job: JobSpec, base: Path, plan: Plan, tell: Tell, signals: Signals) -> Outcome:
+def _train(
+    job: JobSpec, base: Path, plan: Plan, tell: Tell, signals: Signals, crew: Crew
+) -> Outcome:
     """Train, deliver, and have the files proven once the run's memory is given back."""
     start, steps = perf_counter(), plan.job.training.steps
-    delivery = _delivered(*complete(job, base, plan, tell), base, tell, signals)
+    delivery = _delivered(*complete(job, base, plan, tell), base, tell, signals, crew)
     if delivery is None:
         return Outcome(INTERRUPTED)
     copies = outputs.copied(plan, delivery.files)
@@ -151,12 +229,18 @@ def _before_after(folder: Path, tell: Tell) -> Path | None:
 
 
 def _delivered(
-    plan: Plan, library: Library, base: Path, tell: Tell, signals: Signals
+    plan: Plan,
+    library: Library,
+    base: Path,
+    tell: Tell,
+    signals: Signals,
+    crew: Crew = parallel.ALONE,
 ) -> Delivery | None:
     """Take the steps and write the files; None when a signal ended it.
 
     All that is loaded for it is let go of when this returns.
     """
+    crew.meet()  # all that is to be encoded is in the cache
     job = plan.job
     steps, newest = job.training.steps, plan.newest
     after = newest.step if newest else 0
@@ -164,32 +248,47 @@ def _delivered(
     run_folder.write_manifest(plan.folder, _facts(plan), list(samples(library)))
     with library:
         asked = sittings(plan, library)  # before the feeder: a reader serves one thread
-        feeder = Feeder(source(plan, library), first=after + 1, last=steps)
-        parts = assembled(plan, asked, feeder, signals)
+        feeder = Feeder(source(plan, library, crew), first=after + 1, last=steps)
+        parts = assembled(plan, asked, feeder, signals, crew)
         if newest:
             resume(parts, newest, plan.changed, tell)
-        if after >= steps:
-            words = f"All {after} steps are taken; what they led to is delivered and proven again"
-            tell(Warned(text=f"{words} (raise training.steps to go on)."))
-        measuring, dates = Measuring(plan, library, parts), _dates(plan)
-        comparing = Comparing(plan, library, parts)
-        parts = replace(parts, measure=measuring, compare=comparing)
-        begun = _opening(plan, parts, asked, after)
-        first = measuring.opening(after, dates), comparing.opening(after, dates)
-        for event in chain(begun, *first):
-            tell(event)
-        for text in (*plan.remarks, *optimizers.advice(job.training)):
-            tell(Warned(text=text))
+        parts, dates = _begun(plan, library, parts, asked, tell), _dates(plan)
         signals.patient = True
+        crew.meet(seen=_seen(plan))
         with feeder:
             write = partial(as_delivered, plan, parts)
             taken = steps_of(parts, job.training, dates, after=after)
-            for event in outputs.beside(plan, taken, write, parts.save):
-                tell(event)
-                if isinstance(event, Stopped):
-                    return None
+            if _stopped(outputs.beside(plan, taken, write, parts.save), tell):
+                crew.leave()
+                return None
+        crew.leave()
         signals.patient = False
     return delivered(plan, parts, asked, base, max(after, steps), tell)
+
+
+def _begun(plan: Plan, library: Library, parts: Parts, asked: Asked, tell: Tell) -> Parts:
+    """What comes before the first step; the parts with all that is measured between steps."""
+    after, dates = plan.newest.step if plan.newest else 0, _dates(plan)
+    if after >= plan.job.training.steps:
+        words = f"All {after} steps are taken; what they led to is delivered and proven again"
+        tell(Warned(text=f"{words} (raise training.steps to go on)."))
+    measuring, comparing = Measuring(plan, library, parts), Comparing(plan, library, parts)
+    parts = replace(parts, measure=measuring, compare=comparing)
+    begun = _opening(plan, parts, asked, after)
+    for event in chain(begun, measuring.opening(after, dates), comparing.opening(after, dates)):
+        tell(event)
+    for text in (*plan.remarks, *optimizers.advice(plan.job.training)):
+        tell(Warned(text=text))
+    return parts
+
+
+def _stopped(events: Iterable[Event], tell: Tell) -> bool:
+    """Tell of these until they end, or until a signal has ended them."""
+    for event in events:
+        tell(event)
+        if isinstance(event, Stopped):
+            return True
+    return False
 
 
 def _dates(plan: Plan) -> Dates:

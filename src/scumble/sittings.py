@@ -121,7 +121,7 @@ def _away(plan: Plan, library: Library, looks: Sequence[Look]) -> Entry | None:
 
 
 def _text(library: Library, text: str, looks: Sequence[Look]) -> Entry:
-    return library.texts.read(library.text_key(library.saying(text, looks)))
+    return serving.read(library, library.saying(text, looks))
 
 
 def _latents(library: Library, place: str, look: Look) -> Tensor:

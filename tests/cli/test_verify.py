@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scumble import delivery, run
-from scumble.adapters.attach import Adapters
+from scumble.adapters.joint import Joint
 from scumble.assembly import assembled, source
 from scumble.caching import complete
 from scumble.checkpoint.export import contents
@@ -267,8 +267,8 @@ def test_without_previews_the_velocities_stand_for_the_file_and_one_says_so(
     with library, Signals() as signals:
         feeder = Feeder(source(plan, library), first=1, last=1)
         parts = assembled(plan, [], feeder, signals)
-        assert isinstance(parts.adapters, Adapters)
-        for layer in parts.adapters.branches():
+        assert isinstance(parts.adapters, Joint)
+        for layer in parts.adapters.parts[0].branches():
             layer[1].up.data.normal_(std=0.02, generator=torch.Generator().manual_seed(1))
         made = delivery.delivered(plan, parts, [], tmp_path, 1, lambda event: None)
     code, (row,) = asked(capsys, made.files[0], "--run", made.folder)

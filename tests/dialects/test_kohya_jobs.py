@@ -304,15 +304,18 @@ def test_an_option_that_the_others_leave_idle_is_told(tmp_path: Path) -> None:
 def test_prompts_become_previews(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text(
         "# no prompt\n\na cat --w 770 --h 512 --d 7 --s 12 --g 2.5\nplain --n bad --ss euler\n"
+        "led --n bad --l 3.5\n"
     )
     made = job(tmp_path, "--sample_prompts=p.txt", "--sample_every_n_epochs=2")
     wanted = made.job.validation
     assert wanted.every_epochs == 2
-    first, second = wanted.requests
+    first, second, led = wanted.requests
     assert (first.prompt, first.width, first.height, first.seed) == ("a cat", 768, 512, 7)
     assert (first.steps, first.guidance) == (12, 2.5)
     assert (second.width, second.steps, second.guidance, second.seed) == (512, 20, 3.5, None)
-    assert told(made, "p.txt:4")[0].startswith(("not yet", "nothing"))
+    assert any("used with a scale" in one for one in told(made, "p.txt:4"))
+    assert (second.scale, second.negative) == (None, None)
+    assert (led.scale, led.negative) == (3.5, "bad")
 
 
 @pytest.mark.parametrize(

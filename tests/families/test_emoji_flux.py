@@ -93,7 +93,9 @@ def test_it_paints_what_it_is_asked_for() -> None:
     )
     net = Net(part("denoiser"), plain)
     made = [
-        previews.latents(model().family, net, PLACE, entry, request(prompt))[0]
+        previews.latents(
+            model().family, net, PLACE, previews.Sitting(request=request(prompt), text=entry)
+        )[0]
         for prompt, entry in zip(prompts, entries, strict=True)
     ]
     originals = latents(torch.stack([pixels(file) for file in files]))

@@ -20,7 +20,7 @@ from scumble.data.sizes.frame import Frame
 from scumble.data.sources.record import Lent
 from scumble.data.view import View
 from scumble.errors import FileError
-from scumble.families import encoding
+from scumble.families import opening
 from scumble.families.encoding import Unreadable, encode_pictures
 from scumble.families.weights import Model
 from scumble.hardware.device import Place
@@ -75,7 +75,7 @@ def unreachable(_: Path) -> FileError:
 
 
 def seen(one: Missing) -> FileError:
-    return told(lambda: encoding._seen(one))
+    return told(lambda: opening.seen(one))
 
 
 def told(act: Callable[[], np.ndarray]) -> FileError:

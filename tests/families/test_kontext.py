@@ -37,8 +37,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.rmtree(folder / name)
         shutil.copytree(shipped(kind), folder / name)
     torch.manual_seed(0)
-    size = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
-    ends = {"bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
+    size: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
+    ends: dict[str, Any] = {"bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
     letters = CLIPTextConfig(vocab_size=49408, num_attention_heads=4, **size, **ends)
     CLIPTextModel(letters).save_pretrained(folder / "text_encoder")
     pieces = T5Config(vocab_size=32128, d_model=64, d_kv=16, d_ff=64, num_layers=2, num_heads=4)

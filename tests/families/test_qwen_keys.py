@@ -148,8 +148,8 @@ def test_a_text_encoder_is_not_trained(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_no_picture_hears_is_left_out_and_alone_refused(tmp_path: Path) -> None:
-    network = BASE.skeleton("denoiser", SMALL)
-    every = shaping.shaped(BASE, network, toys.job(tmp_path), fresh=True).layers
+    network = {"denoiser": BASE.skeleton("denoiser", SMALL)}
+    every = shaping.shaped(BASE, network, toys.job(tmp_path), fresh=True).layers["denoiser"]
     assert len(every) == 2 * 8 - 2 and "transformer_blocks.0.attn.to_add_out" in every
     assert "transformer_blocks.1.attn.to_add_out" not in every
     alone = toys.job(tmp_path, adapter__targets=["transformer_blocks.1.txt_mlp.net.2"])

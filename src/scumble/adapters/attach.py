@@ -179,6 +179,13 @@ def chosen(
     }
 
 
+def linear(model: nn.Module, name: str) -> nn.Linear:
+    """The linear layer of that name."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def attach(
     model: nn.Module,
     layers: Mapping[str, nn.Linear],
@@ -218,8 +225,7 @@ def attach_tensors(
     switch = Switch()
     wrapped = {}
     for name, told in tensors.items():
-        layer = model.get_submodule(name)
-        assert isinstance(layer, nn.Linear)
+        layer = linear(model, name)
         wrapped[name] = Adapted(layer, LoraBranch.of(name, layer, told, strength), switch)
     slots = {name: Slot(rank=len(one.down), alpha=one.alpha) for name, one in tensors.items()}
     return _placed(Adapters(model, wrapped, switch, Shape(slots)))

@@ -85,9 +85,11 @@ class Shape:
             total += slot.rank * outputs
         return total
 
-    def ranks(self) -> dict[int, int]:
-        """How many layers have which rank, the highest first."""
-        return dict(sorted(Counter(one.rank for one in self.slots.values()).items(), reverse=True))
+
+def ranks(shapes: Iterable[Shape]) -> dict[int, int]:
+    """How many layers have which rank, the highest first."""
+    found = Counter(one.rank for shape in shapes for one in shape.slots.values())
+    return dict(sorted(found.items(), reverse=True))
 
 
 def meant(rule: LayerRule, layer: str, names: Names) -> bool:

@@ -57,9 +57,10 @@ def published(family: Family) -> Base:
     return Base(keys=family.keys, shapes=shapes, told=told)
 
 
-def of_layers(family: Family, layers: Mapping[str, nn.Linear], told: str) -> Base:
-    """The layers of a denoiser that is at hand."""
-    return Base(keys=family.keys, shapes={DENOISER: _shapes(layers)}, told=told)
+def of_layers(family: Family, layers: Mapping[str, Mapping[str, nn.Linear]], told: str) -> Base:
+    """Layers that are at hand, by part and by the names that the key table has."""
+    shapes = {part: _shapes(each) for part, each in layers.items()}
+    return Base(keys=family.keys, shapes=shapes, told=told)
 
 
 def of_model(model: weights.Model, told: str, files: Iterable[Path]) -> Base:

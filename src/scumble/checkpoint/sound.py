@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scumble.adapters.keys import Keys, Network
 from scumble.adapters.layouts import LAYOUTS
+from scumble.adapters.names import DENOISER
 from scumble.checkpoint.export import finite
 from scumble.checkpoint.state import ADAPTER
 from scumble.errors import FileError
@@ -28,23 +29,23 @@ def refuse(
     """FileError for weights that nobody could use: not finite, or an adapter's with no name in a
     layout.
 
-    An adapter's are the denoiser's: a LAYER.up for each layer, and its LAYER.down or one that it
-    shares with others.
+    An adapter's are a LAYER.up for each layer, and its LAYER.down or one that it shares with
+    others; those of text encoders have the part before the layer.
     """
     bad = [name for name, tensor in weights.items() if not finite(tensor.detach())]
     if bad:
         problem = f"{len(bad)} of {len(weights)} tensors are not finite, first '{bad[0]}'"
         raise FileError(where, problem, f"{KEPT}, and a smaller learning rate may help")
-    refuse_nameless(where, {n.removesuffix(UP) for n in weights if n.endswith(UP)}, keys, layouts)
+    refuse_nameless(where, weights, keys, layouts)
 
 
 def refuse_nameless(
-    where: object, layers: Collection[str], keys: Keys, layouts: Sequence[str]
+    where: object, weights: Collection[str], keys: Keys, layouts: Sequence[str]
 ) -> None:
-    """FileError for layers of the denoiser that a layout has no name for."""
-    network = keys["denoiser"]
+    """FileError for an adapter's layers that a layout has no name for."""
+    layers = {name.removesuffix(UP) for name in weights if name.endswith(UP)}
     for layout in layouts:
-        lost = sorted(one for one in layers if not _named(network, one, layout))
+        lost = sorted(one for one in layers if not _named(*_placed(one, keys), layout))
         if lost:
             problem = f"{len(lost)} of {len(layers)} layers have no name in {layout} layout"
             remedy = f"leave '{lost[0]}' out of `adapter.targets`, or the layout out of `export`"
@@ -75,6 +76,12 @@ def _kept(folder: Path) -> Iterator[tuple[str, Tensor]]:
                 yield name, stored.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise FileError(folder, f"it cannot be read back ({error})", _remedy()) from None
+
+
+def _placed(layer: str, keys: Keys) -> tuple[Network, str]:
+    """The network that a layer is in, and its name there."""
+    part, _, name = layer.partition(".")
+    return (keys[part], name) if part in keys else (keys[DENOISER], layer)
 
 
 def _named(network: Network, layer: str, layout: str) -> bool:

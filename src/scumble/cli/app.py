@@ -11,6 +11,7 @@ import typer
 from scumble import __version__
 from scumble.cli import adapter, cache, data, foreign, kohya, sample
 from scumble.errors import ScumbleError
+from scumble.launch import speaks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* ScumbleError as group:
         from scumble.cli import show
 
-        show.errors(group)
+        if speaks():
+            show.errors(group)
         code = 2
     return code
 

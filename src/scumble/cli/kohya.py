@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from scumble.errors import FileError, JobError, gather
+from scumble.launch import launched
 
 if TYPE_CHECKING:
     from scumble.dialects.kohya.settings import Settings
@@ -29,21 +30,22 @@ def flux_train_network(context: typer.Context) -> None:
     if not words or {"-h", "--help"} & set(words):
         _help()
         raise typer.Exit(0 if words else 2)
-    _alone()
     from scumble.cli import show
     from scumble.dialects.kohya.job import from_settings, settings
     from scumble.dialects.kohya.notes import block
-    from scumble.dialects.kohya.present import without_encoders
 
     base = Path.cwd()
-    asked, draft = settings(words, base)
+    mine = launched()
+    asked, draft = settings(words, base, processes=mine.world)
     if asked["output_config"]:
         gather("this command cannot run", draft.problems)
-        show.line(f"Wrote {_written(asked)}")
+        if mine.rank == 0:
+            show.line(f"Wrote {_written(asked)}")
         return
-    made = without_encoders(from_settings(asked, draft))
-    show.table(block(made.notes))
-    write(made.files)
+    made = from_settings(asked, draft)
+    if mine.rank == 0:
+        show.table(block(made.notes))
+        write(made.files)
     if asked["wandb_api_key"]:
         os.environ["WANDB_API_KEY"] = asked["wandb_api_key"]
     from scumble.run import train
@@ -74,13 +76,6 @@ def _help() -> None:
         show.line(group)
         lines = [(f"  {one.flag}", default(one), meaning(one)) for one in rows]
         show.table(lines)
-
-
-def _alone() -> None:
-    """JobError where accelerate has started several of us."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        problem = "several processes are not there yet"
-        raise JobError("accelerate launch", problem, "add --num_processes=1")
 
 
 def _written(asked: Settings) -> Path:

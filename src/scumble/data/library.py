@@ -59,6 +59,12 @@ class Library:
     read: Callable[[Sequence[Saying]], list[Entry]] | None = None
     """Encodes texts that are not kept, when their turn comes."""
 
+    reads: bool = True
+    """Whether anything of a text is kept, or made once: not where all encoders are trained."""
+
+    words: Callable[[Sequence[Saying]], list[Entry]] | None = None
+    """Texts as numbers, for encoders that read them anew at every step."""
+
     def __enter__(self) -> Library:
         return self
 

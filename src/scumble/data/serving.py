@@ -88,9 +88,24 @@ def _mask(library: Library, one: PictureSet, look: Look) -> Tensor:
 
 def _words(library: Library, one: PictureSet, sayings: Sequence[Saying]) -> list[Entry]:
     if keeps_words(library, one):
-        return [library.texts.read(library.text_key(each)) for each in sayings]
+        return [read(library, each) for each in sayings]
     assert library.read is not None
-    return library.read(sayings)
+    return _with_words(library, sayings, library.read(sayings))
+
+
+def read(library: Library, saying: Saying) -> Entry:
+    """What is kept of a text, and the numbers that encoders in training read."""
+    kept = library.texts.read(library.text_key(saying)) if library.reads else {}
+    return _with_words(library, [saying], [kept])[0]
+
+
+def _with_words(
+    library: Library, sayings: Sequence[Saying], entries: Sequence[Entry]
+) -> list[Entry]:
+    if library.words is None:
+        return list(entries)
+    words = library.words(sayings)
+    return [{**one, **each} for one, each in zip(entries, words, strict=True)]
 
 
 def _batch(library: Library, one: PictureSet, group: Sequence[Shown]) -> Batch:

@@ -137,11 +137,14 @@ def text_bytes(
 
     Without one, of a text that is as long as can be.
     """
-    family = model.family
+    family, still = model.family, readers(model)
     if saying is not None and family.text_length is not None:
         tokens = family.text_length(saying.text, saying.sizes, tokens)
-    fields = family.text_fields.items()
-    shapes = {name: shape(model.configs, tokens) for name, shape in fields}
+    shapes = {
+        name: shape(model.configs, tokens)
+        for name, shape in family.text_fields.items()
+        if family.text_parts[name] in still
+    }
     total = packing.entry_bytes(shapes, packing.precision(kept.text_dtype, place.dtype))
     return total + packing.SHAPE_BYTES + tokens if model.masked else total
 

@@ -209,6 +209,9 @@ class Family:
     text_fields: Mapping[str, Callable[[Mapping[str, Config], int], tuple[int, ...]]]
     """Fields of a text entry and their shapes, from the parts' configs and the text's length."""
 
+    text_parts: Mapping[str, str]
+    """Which part makes each of these fields."""
+
     needs: tuple[Need, ...]
     fits: tuple[Fit, ...]
     guidance_embedded: bool

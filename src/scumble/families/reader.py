@@ -147,6 +147,18 @@ class Reader:
         return [{name: one.cpu() for name, one in entry.items()} for entry in kept]
 
 
+def worded(model: weights.Model, tokens: int) -> Callable[[Sequence[Saying]], list[Entry]]:
+    """What makes numbers of texts that are read without pictures, for encoders elsewhere."""
+    tools, family = weights.tools(model), model.family
+
+    def words(sayings: Sequence[Saying]) -> list[Entry]:
+        prompts = [Prompt(one.text, tokens, masked=model.masked) for one in sayings]
+        return [family.words(tools, prompt) for prompt in prompts]
+
+    return words
+
+
 def readers(model: weights.Model) -> list[str]:
-    """The parts of a model that read texts."""
-    return [name for name, part in model.family.parts.items() if part.tokenizer is not None]
+    """The parts of a model that read texts and stay as they are."""
+    parts = model.family.parts.items()
+    return [name for name, one in parts if one.tokenizer and name not in model.trained]

@@ -42,6 +42,10 @@ class Model:
     merged: tuple[Merged, ...] = ()
     """What is added to the weights whenever they are loaded, in this order."""
 
+    trained: tuple[str, ...] = ()
+    """The text encoders that a job trains: they read at every step, and nothing of what they make
+    is kept."""
+
     masked: bool = False
     """Whether padding is hidden from text encoders and network, as the job's `text_mask` says."""
 
@@ -199,10 +203,11 @@ def _complete(source: Source, wanted: Collection[str], found: Collection[str]) -
 
 
 def tools(model: Model) -> dict[str, Any]:
-    """The tokenizers, by the part they belong to; FileError for one of another vocabulary."""
+    """The tokenizers of the parts that were opened, by part; FileError for one of another
+    vocabulary."""
     made = {}
-    for name, part in model.family.parts.items():
-        folder = model.parts[name].tokenizer
+    for name, source in model.parts.items():
+        folder, part = source.tokenizer, model.family.parts[name]
         if folder is None or part.tokenized is None:
             continue
         made[name] = part.tokenized(folder)

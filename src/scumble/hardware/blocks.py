@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -58,6 +59,19 @@ def recomputed(index: int, block: nn.Module, stream: Stream) -> Stream:
     answer = checkpoint(block, stream, use_reentrant=False, preserve_rng_state=False)
     assert isinstance(answer, Stream)
     return answer
+
+
+def recomputed_inside(network: nn.Module) -> nn.Module:
+    """A network that runs its blocks by itself, with each keeping its input only.
+
+    The blocks are those of its outermost list, one after another.
+    """
+    blocks = next(one for one in network.modules() if isinstance(one, nn.ModuleList))
+    for block in blocks:
+        block.forward = partial(
+            checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+        )
+    return network
 
 
 def run_for(*, gradient_checkpointing: bool) -> Run:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from scumble.errors import JobError
+from scumble.launch import Launch, launched
 from scumble.spec.hardware import HardwareSpec
 
 CPU_UNITS_FOR_BF16 = ("amx_bf16", "avx512_bf16")
@@ -43,15 +44,30 @@ def place_for(spec: HardwareSpec) -> Place:
 
 
 def _device(name: str) -> torch.device:
+    mine = launched()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if mine.world > 1 and name != "cpu":
+        return _own_card(name, mine)
+    device = torch.device("cuda", 0) if name == "cuda" else torch.device(name)
     there = {"cpu": 1, "cuda": torch.cuda.device_count()}
     there["mps"] = int(torch.backends.mps.is_available())
     if (device.index or 0) >= there[device.type]:
         remedy = "see `scumble doctor`, or use `hardware.device: cpu`"
         raise JobError("hardware.device", f"torch finds no device '{name}' here", remedy)
     return device
+
+
+def _own_card(name: str, mine: Launch) -> torch.device:
+    """The card of one process among several."""
+    if name != "cuda":
+        problem = f"{mine.world} processes cannot share '{name}'"
+        raise JobError("hardware.device", problem, "say cuda, and each takes a card of its own")
+    cards = torch.cuda.device_count()
+    if mine.local_world > cards:
+        problem = f"{mine.local_world} processes were started here, and torch finds {cards} cards"
+        raise JobError("hardware.device", problem, "start as many processes as there are cards")
+    return torch.device("cuda", mine.local_rank)
 
 
 def has_bf16_units(device: torch.device) -> bool:

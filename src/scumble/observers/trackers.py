@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from scumble import launch
 from scumble.disk import write_whole
 from scumble.errors import JobError, gather
 from scumble.events import (
@@ -53,9 +54,6 @@ HASTE = 5.0
 PROMPT_LETTERS = 60
 MODULES: Mapping[TrackerName, str] = {"tensorboard": "tensorboard", "wandb": "wandb"}
 """What has to be installed; the extras are called alike."""
-
-ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""Variables that would make a service's process take itself for one of the run's."""
 
 SECRETS = ("WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -315,7 +313,7 @@ def _line(message: Mapping[str, object], *, spare: bool = False) -> Line:
 
 def _environment() -> dict[str, str]:
     """Ours, for a process that trains nothing, sees no card and reports no errors of its own."""
-    kept = {name: value for name, value in os.environ.items() if name not in ALONE}
+    kept = {name: value for name, value in os.environ.items() if name not in launch.VARIABLES}
     quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "WANDB_ERROR_REPORTING": "false"}
     return kept | quiet
 

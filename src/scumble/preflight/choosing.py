@@ -1,4 +1,4 @@
-"""What of the denoiser is trained: an adapter's layers, or weights of its own."""
+"""What is trained: an adapter's layers, or weights of the denoiser's own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from scumble.adapters import full, shapes
+from scumble.adapters.names import DENOISER
 from scumble.checkpoint import network, sound
 from scumble.errors import JobError
 from scumble.families import weights
@@ -27,8 +28,12 @@ class Chosen:
 
     denoiser: nn.Module
     trained: Mapping[str, Shape]
-    layers: Mapping[str, nn.Linear]
-    shape: shapes.Shape | None = None
+    layers: Mapping[str, Mapping[str, nn.Linear]]
+    """An adapter's, by part."""
+
+    shapes: Mapping[str, shapes.Shape]
+    """What each of these layers gets, by part."""
+
     remarks: tuple[str, ...] = ()
 
 
@@ -37,23 +42,29 @@ def chosen(model: weights.Model, job: JobSpec, *, fresh: bool) -> Chosen:
 
     `fresh` is whether the run starts.
     """
-    denoiser = weights.skeleton(model, "denoiser")
-    weights.compared(model, "denoiser", denoiser)
+    shaping.checked(model.family, job)
+    denoiser = weights.skeleton(model, DENOISER)
+    weights.compared(model, DENOISER, denoiser)
     strange = flavours.remarks(model, denoiser)
     presets, keys, layouts = model.family.targets, model.family.keys, job.export.layouts
     match job.adapter:
-        case LoraSpec():
-            one = shaping.shaped(model.family, denoiser, job, fresh=fresh)
-            sound.refuse_nameless("export.layout", one.layers.keys(), keys, layouts)
-            sizes = one.shape.sizes(one.layers)
-            return Chosen(denoiser, sizes, one.layers, one.shape, (*one.remarks, *strange))
+        case LoraSpec(parts=parts):
+            there = {part: weights.skeleton(model, part) for part in parts if part != DENOISER}
+            networks = {part: there.get(part, denoiser) for part in parts}
+            one = shaping.shaped(model.family, networks, job, fresh=fresh)
+            sizes = {
+                name: size
+                for part, shape in one.shapes.items()
+                for name, size in shape.sizes(one.layers[part]).items()
+            }
+            sound.refuse_nameless("export.layout", sizes, keys, layouts)
+            return Chosen(denoiser, sizes, one.layers, one.shapes, (*one.remarks, *strange))
         case FullSpec(targets=targets):
-            shaping.checked(model.family, job)
             names = full.chosen(denoiser, targets, presets)
             sizes = {name: tuple(one.shape) for name, one in denoiser.state_dict().items()}
             for layout in layouts:
-                network.composed(sizes, layout, keys["denoiser"])
-            return Chosen(denoiser, {name: sizes[name] for name in names}, {}, remarks=strange)
+                network.composed(sizes, layout, keys[DENOISER])
+            return Chosen(denoiser, {name: sizes[name] for name in names}, {}, {}, strange)
 
 
 def movable(job: JobSpec, place: Place, trained: Mapping[str, Shape]) -> None:

@@ -89,8 +89,9 @@ def _numbers(plan: Plan, layout: str) -> int:
         case FullSpec():
             return sum(one.numel() for one in plan.denoiser.state_dict().values())
         case LoraSpec():
-            assert plan.shape
-            return plan.shape.numbers(plan.layers, authors=LAYOUTS[layout].authors)
+            authors = LAYOUTS[layout].authors
+            each = ((one, plan.layers[part]) for part, one in plan.shapes.items())
+            return sum(shape.numbers(layers, authors=authors) for shape, layers in each)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def data(plan: Plan) -> dict[str, str]:
         "ss_num_batches_per_epoch": sum(plan.order.units_in_epoch(0, pool) for pool in pools),
     }
     if origin.settings.get("dataset_config") is None:
-        told |= _plain(sets, origin.settings)
+        told |= _plain(sets, origin.settings, plan.job.training.units_per_step)
     else:
         told |= _grouped(sets, origin.settings.get("datasets") or [])
     return {name: str(value) for name, value in told.items()}
@@ -126,8 +126,8 @@ def _grouped(sets: Sequence[PictureSet], groups: Sequence[Sequence[str]]) -> dic
     }
 
 
-def _plain(sets: Sequence[PictureSet], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """For options alone, which make one dataset."""
+def _plain(sets: Sequence[PictureSet], settings: Mapping[str, Any], units: int) -> dict[str, Any]:
+    """For options alone, which make one dataset; `units`: batches of a step, over all processes."""
     whole = _dataset(sets)
     batch = whole["batch_size_per_device"]
     by_name = ("color_aug", "flip_aug", "random_crop", "shuffle_caption", "keep_tokens")
@@ -135,7 +135,7 @@ def _plain(sets: Sequence[PictureSet], settings: Mapping[str, Any]) -> dict[str,
         **{f"ss_{name}": settings.get(name) for name in by_name},
         "ss_bucket_no_upscale": settings.get("bucket_no_upscale"),
         "ss_batch_size_per_device": batch,
-        "ss_total_batch_size": batch * int(settings.get("gradient_accumulation_steps") or 1),
+        "ss_total_batch_size": batch * units,
         "ss_resolution": tuple(whole["resolution"]),
         "ss_enable_bucket": whole["enable_bucket"],
         "ss_min_bucket_reso": whole["min_bucket_reso"],

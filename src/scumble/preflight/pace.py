@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from scumble.families.builtin import home
+from scumble.launch import launched
 from scumble.preflight.plan import Plan
 from scumble.trainer import records
 from scumble.trainer.guard import Guard, own_process
@@ -34,7 +34,7 @@ def work(plan: Plan, tokens: float) -> dict[str, Any]:
         **masked,
         "model": f"{plan.family.name} {plan.family.flavour} {_shape(plan)}",
         "adapter": job.adapter.model_dump(mode="json", exclude={"alpha"}),
-        "trained": [len(plan.layers), plan.trained_parameters],
+        "trained": [sum(map(len, plan.layers.values())), plan.trained_parameters],
         "sizes": sorted({(*shelf.size, shelf.batch) for shelf in shelves}),
         "tokens_in_unit": float(f"{tokens:.2g}"),
         "text_tokens": plan.tokens,
@@ -45,7 +45,7 @@ def work(plan: Plan, tokens: float) -> dict[str, Any]:
         "precision": plan.place.precision,
         "encodes": [not plan.keeps_pictures, not plan.keeps_texts, _fresh(plan)],
         "device": device_name(plan.place.device),
-        "world": int(os.environ.get("WORLD_SIZE", "1")),
+        "world": launched().world,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import chain
@@ -16,6 +16,7 @@ from torch import nn
 
 from scumble import families
 from scumble.adapters import shapes
+from scumble.adapters.names import DENOISER
 from scumble.checkpoint import folder as run_folder
 from scumble.checkpoint import merging, store
 from scumble.checkpoint.store import Checkpoint
@@ -33,13 +34,16 @@ from scumble.errors import DiskError, JobError, ScumbleError, gather
 from scumble.families import encoding, hub, weights
 from scumble.families.family import Family
 from scumble.families.fingerprints import fingerprints
+from scumble.families.reader import readers
 from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place, place_for
+from scumble.launch import launched, shared
 from scumble.observers import trackers
 from scumble.preflight import choosing, counting, mixture, showing, texts
 from scumble.preflight.located import located
 from scumble.preflight.mixture import hashed
 from scumble.preflight.texts import Texts
+from scumble.spec.adapter import LoraSpec
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
 
@@ -64,11 +68,11 @@ class Plan:
     denoiser: nn.Module
     """Without weights."""
 
-    layers: Mapping[str, nn.Linear]
-    """What the adapter goes to; none where the network's own weights are trained."""
+    layers: Mapping[str, Mapping[str, nn.Linear]]
+    """What the adapter goes to, by part; none where the network's own weights are trained."""
 
-    shape: shapes.Shape | None
-    """What each of these layers gets."""
+    shapes: Mapping[str, shapes.Shape]
+    """What each of these layers gets, by part."""
 
     remarks: tuple[str, ...]
     """What there is to say of them, in sentences."""
@@ -131,6 +135,8 @@ class Plan:
     def texts(self) -> list[Spoken]:
         """Every text that is kept, once each, with the references it is read with: captions and
         prompts of previews."""
+        if not readers(self.model):
+            return []
         prompts = showing.spoken(self.job, self.family, self.parted)
         if self.family.glance is None:
             prompts = [(text, ()) for text, _ in prompts]
@@ -144,8 +150,9 @@ class Plan:
 
     @property
     def keeps_texts(self) -> bool:
-        """Whether encoded captions are kept."""
-        return self.keeps_pictures and self.job.cache.texts == "ahead"
+        """Whether encoded captions are kept: as far as their encoders stay as they are."""
+        ahead = self.keeps_pictures and self.job.cache.texts == "ahead"
+        return ahead and bool(readers(self.model))
 
     def shelves(self) -> list[str]:
         """The shelves of the cache that the job works with."""
@@ -189,6 +196,7 @@ class Plan:
             masks=Store(self.cache / "masks", "mask"),
             keeps_pictures=self.keeps_pictures,
             keeps_texts=self.keeps_texts,
+            reads=bool(readers(self.model)),
         )
 
 
@@ -231,9 +239,9 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     job, notes = told
     folder = Path(job.output_dir).expanduser() / job.name
     writable = attempt(lambda: _writable(folder) and _writable(job.cache_folder))
-    attempt(lambda: trackers.checked(job.tracking))
     place = attempt(lambda: place_for(job.hardware))
-    attempt(lambda: optimizers.checked(job.training.optimizer))
+    for check in _checks(job):
+        attempt(check)
     family = attempt(lambda: families.find(job.model.family, job.model.flavour))
     model = attempt(lambda: _model(family, job, base)) if family else None
     newest = attempt(lambda: store.newest(folder / CHECKPOINTS)) if writable else None
@@ -256,7 +264,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
         place=place,
         denoiser=chosen.denoiser,
         layers=chosen.layers,
-        shape=chosen.shape,
+        shapes=chosen.shapes,
         remarks=chosen.remarks,
         trained=chosen.trained,
         scans=scans,
@@ -266,6 +274,15 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
         newest=newest,
         facts=facts,
         changed=_changed(job, newest, facts) if newest else (),
+    )
+
+
+def _checks(job: JobSpec) -> tuple[Callable[[], None], ...]:
+    """What can be refused by itself."""
+    return (
+        lambda: trackers.checked(job.tracking),
+        lambda: optimizers.checked(job.training.optimizer),
+        lambda: shared(job.training.units_per_step, launched().world),
     )
 
 
@@ -342,4 +359,6 @@ def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
     if job.model.text_mask and family.text_length is not None:
         problem = f"{family.name} reads texts without padding, so there is none to hide"
         raise JobError("model.text_mask", problem, "leave it out")
-    return merging.with_merged(model, job.model, base)
+    model = merging.with_merged(model, job.model, base)
+    parts = job.adapter.parts if isinstance(job.adapter, LoraSpec) else ()
+    return replace(model, trained=tuple(part for part in parts if part != DENOISER))

@@ -31,7 +31,11 @@ def sentences(plan: Plan) -> list[str]:
         said.append(
             f"The autoencoder stays loaded, {held}{why if plan.keeps_pictures else nothing}."
         )
-    if reads(plan):
+    if trained := plan.model.trained:
+        stay = "stays" if len(trained) == 1 else "stay"
+        held = _held(plan, trained)
+        said.append(f"{' and '.join(trained)} {stay} loaded, {held}: captions are read each step.")
+    if reads(plan) and readers(plan.model):
         shown = f"they are shown the new pictures of {', '.join(_read_anew(plan))}"
         why = shown if plan.keeps_texts else "captions are encoded when their turn comes"
         said.append(f"The text encoders stay loaded, {_held(plan, readers(plan.model))}: {why}.")

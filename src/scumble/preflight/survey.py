@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from scumble.adapters.shapes import ranks
 from scumble.data import mixing, packing, shown
 from scumble.data.cache import Store
 from scumble.data.library import Library, both, sayings
@@ -128,7 +129,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
         device=str(plan.place.device),
         precision=plan.place.precision,
         trained_parameters=plan.trained_parameters,
-        ranks=plan.shape.ranks() if plan.shape else {},
+        ranks=ranks(plan.shapes.values()),
         examples_per_epoch=plan.examples_per_epoch,
         steps_per_epoch=plan.steps_per_epoch,
         epochs_are_alike=_alike(plan),

@@ -124,8 +124,8 @@ class ValidationSpec(Spec):
     """The text that answers are led away from, where `scale` is not 1."""
 
     pairs: PairsSpec = PairsSpec()
-    """Held-out pairs of edit models: `data.*.held_out` of sets with references, as far as `held_out`
-    measures them."""
+    """Held-out pairs of edit models: `data.*.held_out` of sets with references, as far as
+    `held_out` measures them."""
 
     seed: int = Field(default=42, ge=0, lt=2**63)
     """The noise of preview number i is drawn from seed + i; held-out pairs are counted by

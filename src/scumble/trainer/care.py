@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from scumble.adapters.attach import Adapters
@@ -24,40 +25,43 @@ class Bound:
 
 @dataclass(frozen=True)
 class Care:
-    """Noise and a bound, or neither."""
+    """Noise and bounds, one of each for every network that is trained, or none."""
 
-    noise: Ggpo | None = None
-    bound: Bound | None = None
+    noises: tuple[Ggpo, ...] = ()
+    bounds: tuple[Bound, ...] = ()
 
     def begin(self, step: int) -> None:
         """Before the step's first unit."""
-        if self.noise:
-            self.noise.begin(step)
+        for noise in self.noises:
+            noise.begin(step)
 
     def waiting(self) -> list[Tensor]:
         """How many layers were scaled down after the step before, and the largest norm then: what
         the host may read when it waits anyway. Empty where nothing bounds them."""
-        told = self.bound.waiting if self.bound else None
-        return [] if told is None else list(told)
+        told = [one.waiting for one in self.bounds if one.waiting is not None]
+        if not told:
+            return []
+        counts, norms = torch.stack([one.to(told[0].device) for one in told]).unbind(1)
+        return [counts.sum(), norms.max()]
 
     def before_move(self) -> None:
         """With the step's gradients, clipped, before the weights move by them."""
-        if self.noise:
-            self.noise.measure()
+        for noise in self.noises:
+            noise.measure()
 
     def after_move(self) -> None:
         """When the weights have moved."""
-        if self.bound:
-            self.bound.waiting = bounded(self.bound.adapters, self.bound.most)
+        for bound in self.bounds:
+            bound.waiting = bounded(bound.adapters, bound.most)
 
     def kept(self) -> dict[str, Tensor]:
         """What a checkpoint must hold besides weights and the optimizer's state."""
-        return self.noise.kept() if self.noise else {}
+        return {name: one for noise in self.noises for name, one in noise.kept().items()}
 
     def put_back(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `kept` gave."""
-        if self.noise:
-            self.noise.put_back(tensors)
+        for noise in self.noises:
+            noise.put_back(tensors)
 
 
 NONE = Care()

@@ -1,4 +1,4 @@
-"""A network in its adapter, and the optimizer that is to move it."""
+"""Networks in their adapters, and the optimizer that is to move them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from scumble.adapters.attach import attach
+from scumble.adapters.attach import Adapters, attach, linear
 from scumble.adapters.ggpo import noisy
-from scumble.adapters.lora import LoraTensors
+from scumble.adapters.joint import Joint
+from scumble.adapters.layouts import Changes
 from scumble.adapters.shapes import Shape
 from scumble.adapters.start import begun
 from scumble.adapters.trained import Trained
@@ -34,29 +35,34 @@ class Dressed:
 
 
 def dressed(
-    model: nn.Module,
-    shape: Shape,
+    networks: Mapping[str, nn.Module],
+    shapes: Mapping[str, Shape],
     adapter: LoraSpec,
     training: TrainingSpec,
-    told: Mapping[str, LoraTensors],
+    told: Changes,
 ) -> Dressed:
-    """Adapters on a network's layers, in groups by their rate. They begin with what of `told` fits,
-    and where nothing does with a change of zero."""
-    layers: dict[str, nn.Linear] = {}
-    for name in shape.slots:
-        layer = model.get_submodule(name)
-        assert isinstance(layer, nn.Linear)
-        layers[name] = layer
-    dtype = optimizers.weights_dtype(training.optimizer)
-    adapters = attach(model, layers, adapter, seed=training.seed, dtype=dtype, shape=shape)
-    begun(adapters, told)
+    """Adapters on the layers of each network, by part, in groups by their rate. They begin with
+    what of `told` fits, and where nothing does with a change of zero."""
+    made = [_attached(networks[part], one, adapter, training) for part, one in shapes.items()]
+    for one in made:
+        begun(one, told.get(one.names.part, {}))
+    adapters = Joint(tuple(made))
     groups = grouped(adapters.matrices(), adapter, training)
+    noise, most = adapter.ggpo, adapter.max_norm
     return Dressed(
         adapters=adapters,
         optimizer=optimizers.made_of(training.optimizer, groups),
         factors=factors(groups, training),
         care=Care(
-            noise=noisy(adapters, adapter.ggpo, training.seed) if adapter.ggpo else None,
-            bound=Bound(adapters, adapter.max_norm) if adapter.max_norm else None,
+            noises=tuple(noisy(one, noise, training.seed) for one in made) if noise else (),
+            bounds=tuple(Bound(one, most) for one in made) if most else (),
         ),
     )
+
+
+def _attached(
+    model: nn.Module, shape: Shape, adapter: LoraSpec, training: TrainingSpec
+) -> Adapters:
+    layers = {name: linear(model, name) for name in shape.slots}
+    dtype = optimizers.weights_dtype(training.optimizer)
+    return attach(model, layers, adapter, seed=training.seed, dtype=dtype, shape=shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from queue import Full, Queue
 
 import torch
@@ -24,12 +25,14 @@ class Fed:
 
     step: int
     number: int
-    """Among the batches of its step."""
+    """Which of its step's batches: the slot of its first example, whoever takes the others."""
 
     last: bool
-    """Whether it ends its step."""
+    """Whether it ends this process's share of the step."""
 
     examples_in_step: int
+    """Over all processes."""
+
     batch: Batch
     draw: Draw
 
@@ -39,7 +42,7 @@ class Source:
     """Where batches come from: the order, and how a unit's examples are read.
 
     A unit whose examples differ in their references comes as several batches. Numbers are drawn
-    by an example's place in the step, so the cutting changes nothing.
+    by an example's place in the step, so neither the cutting nor the sharing changes anything.
     """
 
     order: Order
@@ -48,22 +51,24 @@ class Source:
     """The batches of a unit at a step."""
 
     device: torch.device
+    rank: int = 0
+    """Which of the processes this is, and how many share the units of a step."""
+
+    world: int = 1
 
     def step(self, step: int) -> Iterator[Fed]:
-        """The batches of a step, read and drawn here and now."""
+        """The batches of this process in a step, read and drawn here and now."""
         units = self.order.step(step)
-        count = sum(len(unit.rows) for unit in units)
-        times, first, number = self.drawer.times(step, count), 0, 0
-        for unit in units:
-            batches = self.read(unit, step)
+        first = [0, *accumulate(len(unit.rows) for unit in units)]
+        times, mine = self.drawer.times(step, first[-1]), range(self.rank, len(units), self.world)
+        for place in mine:
+            batches = self.read(units[place], step)
             for batch in batches:
-                slots = [first + slot for slot in batch.slots]
+                slots = [first[place] + slot for slot in batch.slots]
                 draw = self.drawer.draw(step, slots, batch.latents.shape[1:], times)
-                last = unit is units[-1] and batch is batches[-1]
+                last = place == mine[-1] and batch is batches[-1]
                 fed = (batch.mapped(self._pin), draw.mapped(self._pin))
-                yield Fed(step, number, last, count, *fed)
-                number += 1
-            first += len(unit.rows)
+                yield Fed(step, slots[0], last, first[-1], *fed)
 
     def _pin(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory() if self.device.type == "cuda" else tensor

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from scumble.adapters.trained import Trained
 from scumble.errors import NotFinite
 from scumble.events import Event, Previewed, Saved, StepDone, Stopped
+from scumble.hardware.parallel import ALONE, Crew
 from scumble.spec.training import TrainingSpec
 from scumble.trainer.care import NONE, Care
 from scumble.trainer.draws import reseed
 from scumble.trainer.feeder import Fed
 from scumble.trainer.schedules import rate
 from scumble.trainer.step import Method, losses
+from scumble.trainer.tally import Tally, tallied
 
 PATIENCE = 25  # skipped steps in a row after which nothing better is to be hoped for
 
@@ -47,6 +49,9 @@ class Parts:
 
     care: Care = NONE
     """What else is done around each step."""
+
+    crew: Crew = ALONE
+    """Who takes the steps together. One of them saves, measures and paints; the others wait."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,12 @@ class Dates:
         """Whether pictures are made after this step."""
         return self.previews > 0 and (step % self.previews == 0 or step == steps)
 
+    def any(self, step: int, steps: int) -> bool:
+        """Whether any of it is due after this step."""
+        return any(
+            due(step, steps) for due in (self.measure, self.compare, self.preview, self.save)
+        )
+
     def save(self, step: int, steps: int) -> bool:
         """Whether a checkpoint is written after this step."""
         return step == steps or (self.saves > 0 and step % self.saves == 0)
@@ -89,45 +100,67 @@ def _due(every: int | None, step: int, steps: int) -> bool:
 
 
 def train(parts: Parts, plan: TrainingSpec, dates: Dates, *, after: int = 0) -> Iterator[Event]:
-    """Take the steps after step `after`, up to the last or until asked to stop."""
+    """Take the steps after step `after`, up to the last or until asked to stop.
+
+    All processes take them; the one that leads does what is due after each, and they meet again.
+    """
     skipped = 0
     for step in range(after + 1, plan.steps + 1):
-        done = take_step(parts, plan, step)
+        done, voted = take_step(parts, plan, step)
         yield done
         skipped = 0 if done.applied else skipped + 1
         if skipped == PATIENCE:
             raise _hopeless(step)
-        asked = parts.stop()
-        if asked or dates.save(step, plan.steps):
-            yield parts.save(step)
-        if asked and step < plan.steps:
-            yield Stopped(step=step, signal=asked)
+        asked = voted if parts.crew.world > 1 else parts.stop()
+        ends = asked if step < plan.steps else None
+        if parts.crew.leads:
+            yield from _afterwards(parts, plan, dates, step, ends)
+        if dates.any(step, plan.steps) or ends:
+            parts.crew.meet()
+        if ends:
+            yield Stopped(step=step, signal=ends)
             return
-        if dates.measure(step, plan.steps):
-            yield from parts.measure(step)
-        if dates.compare(step, plan.steps):
-            yield from parts.compare(step)
-        if dates.preview(step, plan.steps):
-            yield parts.preview(step)
 
 
-def take_step(parts: Parts, plan: TrainingSpec, step: int) -> StepDone:
+def _afterwards(
+    parts: Parts, plan: TrainingSpec, dates: Dates, step: int, ends: str | None
+) -> Iterator[Event]:
+    """What one process does after a step; where a signal ends the run, its state alone is saved."""
+    if ends or dates.save(step, plan.steps):
+        yield parts.save(step)
+    if ends:
+        return
+    if dates.measure(step, plan.steps):
+        yield from parts.measure(step)
+    if dates.compare(step, plan.steps):
+        yield from parts.compare(step)
+    if dates.preview(step, plan.steps):
+        yield parts.preview(step)
+
+
+def take_step(parts: Parts, plan: TrainingSpec, step: int) -> tuple[StepDone, str | None]:
     """Add up the gradients of the step's units and move the weights once.
 
-    NotFinite, with nothing moved, when a number went wrong and the job does not say `skip`.
+    With it the signal that one of several processes has heard. NotFinite, with nothing moved, when
+    a number went wrong and the job does not say `skip`.
     """
     start = time.perf_counter()
     parameters = list(parts.adapters.parameters().values())
     parts.care.begin(step)
-    measured, ids = _gradients(parts, plan, step)
+    share = _share(parts, plan, step)
+    tally = _tallied(parts, parameters, share)
     norm = nn.utils.clip_grad_norm_(parameters, max_norm=plan.clip_norm or math.inf)
     # the one wait for the device: a bad step is known before the optimizer moves
-    bounds = parts.care.waiting()
-    values = torch.stack([*measured, norm, *bounds]).tolist()
-    loss, norm_value = math.fsum(values[: len(measured)]), values[len(measured)]
+    bounds, count = parts.care.waiting(), len(tally.losses)
+    values = tally.numbers([norm, *bounds])
+    values, marks = values[: count + 1 + len(bounds)], values[count + 1 + len(bounds) :]
+    verdict = tally.read(marks)
+    if verdict.failed:
+        _give_up(parts, share)
+    loss, norm_value = math.fsum(values[:count]), values[count]
     finite = math.isfinite(loss) and math.isfinite(norm_value)
     if not finite and plan.when_not_finite == "stop":
-        raise _not_finite(parts, step, loss, ids)
+        raise _not_finite(parts, step, loss, share.ids)
     speed = rate(plan, step)
     if finite:
         parts.care.before_move()
@@ -137,7 +170,7 @@ def take_step(parts: Parts, plan: TrainingSpec, step: int) -> StepDone:
         parts.optimizer.step()
         parts.care.after_move()
     parts.optimizer.zero_grad(set_to_none=True)
-    return StepDone(
+    done = StepDone(
         step=step,
         loss=loss,
         learning_rate=speed,
@@ -147,19 +180,49 @@ def take_step(parts: Parts, plan: TrainingSpec, step: int) -> StepDone:
         scaled_layers=round(values[-2]) if bounds else None,
         largest_change=values[-1] if bounds else None,
     )
+    return done, verdict.stop
 
 
-def _gradients(parts: Parts, plan: TrainingSpec, step: int) -> tuple[list[Tensor], list[str]]:
-    """Each unit's share of the step's loss, still on the device, and the examples seen."""
-    measured, ids = [], []
-    for fed in parts.feed(step):
-        reseed(plan.seed, "unit", step, fed.number)
-        with parts.adapters.dropping(fed.draw.seeds):
-            loss = losses(parts.method, fed.batch, fed.draw).sum() / fed.examples_in_step
-            loss.backward()
-        measured.append(loss.detach())
-        ids.extend(fed.batch.ids)
-    return measured, ids
+@dataclass(frozen=True, kw_only=True)
+class _Share:
+    """What this process has done of a step; its gradients lie with the parameters."""
+
+    losses: list[Tensor]
+    """Each unit's part of the step's loss, still on the device."""
+
+    ids: list[str]
+    problem: Exception | None = None
+    """What kept it from doing all of it, among several processes: they are told with the rest."""
+
+
+def _share(parts: Parts, plan: TrainingSpec, step: int) -> _Share:
+    measured: list[Tensor] = []
+    ids: list[str] = []
+    try:
+        for fed in parts.feed(step):
+            reseed(plan.seed, "unit", step, fed.number)
+            with parts.adapters.dropping(fed.draw.seeds):
+                loss = losses(parts.method, fed.batch, fed.draw).sum() / fed.examples_in_step
+                loss.backward()
+            measured.append(loss.detach())
+            ids.extend(fed.batch.ids)
+    except Exception as problem:
+        if parts.crew.world == 1:
+            raise
+        return _Share(losses=measured, ids=ids, problem=problem)
+    return _Share(losses=measured, ids=ids)
+
+
+def _tallied(parts: Parts, parameters: list[nn.Parameter], share: _Share) -> Tally:
+    stop, failed = parts.stop(), share.problem is not None
+    return tallied(parts.crew, parameters, share.losses, stop=stop, failed=failed)
+
+
+def _give_up(parts: Parts, share: _Share) -> None:
+    """Raise, in the process that has failed what it met with, and in the others that it did."""
+    parts.crew.meet(share.problem)
+    assert share.problem
+    raise share.problem
 
 
 def _hopeless(step: int) -> NotFinite:
@@ -171,7 +234,8 @@ def _hopeless(step: int) -> NotFinite:
 def _not_finite(parts: Parts, step: int, loss: float, ids: Sequence[str]) -> NotFinite:
     what = "the loss" if not math.isfinite(loss) else "a gradient"
     precision = parts.method.place.precision
-    problem = f"{what} is not a finite number (in {precision}, with {', '.join(ids[:8])})"
+    seen = ", ".join(parts.crew.gathered(", ".join(ids[:8])))
+    problem = f"{what} is not a finite number (in {precision}, with {seen})"
     remedy = (
         "nothing was changed by it: lower `training.learning_rate`, look at these pictures, or set "
         "`training.when_not_finite: skip`; the last checkpoint is whole"

@@ -7,6 +7,8 @@ import sys
 import threading
 from types import FrameType
 
+from scumble.launch import speaks
+
 PATIENT = "Stopping after this step, once its state is saved. Again: stop at once.\n"
 
 
@@ -36,4 +38,5 @@ class Signals:
         if self.asked is not None or not self.patient:
             raise KeyboardInterrupt
         self.asked = signal.Signals(number).name
-        sys.stderr.write(PATIENT)
+        if speaks():
+            sys.stderr.write(PATIENT)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from scumble.data.batch import Batch
-from scumble.families.family import Family, Knobs, Scene, Told
+from scumble.families.family import Entry, Family, Knobs, Modules, Scene, Told, stacked
 from scumble.hardware.blocks import Net
 from scumble.hardware.device import Place
 from scumble.objective.loss import per_example, taken, weights
@@ -27,6 +28,8 @@ class Method:
     place: Place
     knobs: Knobs
     objective: ObjectiveSpec
+    encoders: Modules = field(default_factory=dict)
+    """Text encoders that are trained too: they read at every step."""
 
     def shift(self, batch: Batch) -> float:
         """How far times lean toward noise at the size of these pictures."""
@@ -58,11 +61,36 @@ def losses_at(
     return _measured(method, batch, noisy, noise, times)
 
 
+def spoken(method: Method, words: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch's texts as the network is told them, read now as far as encoders are trained."""
+    if not method.encoders:
+        return words
+    rows = [dict(zip(words, row, strict=True)) for row in zip(*words.values(), strict=True)]
+    with method.place.autocast():
+        read = method.family.read(method.encoders, rows)
+    lower = method.place.dtype
+    made = stacked(read).items()
+    return words | {name: one.to(lower) if one.is_floating_point() else one for name, one in made}
+
+
+@torch.no_grad()
+def read_now(method: Method, words: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch's texts, wherever they lie, as the encoders read them as they stand."""
+    if not method.encoders:
+        return words
+    return spoken(method, {name: one.to(method.place.device) for name, one in words.items()})
+
+
+def told_now(method: Method, entry: Entry) -> Entry:
+    """The same of one text."""
+    return {name: one[0] for name, one in read_now(method, stacked([entry])).items()}
+
+
 def _measured(
     method: Method, batch: Batch, noisy: Latents, noise: Latents, times: Times
 ) -> Float[Tensor, " batch"]:
     family, objective = method.family, method.objective
-    given = Told(values=batch.words, references=batch.references)
+    given = Told(values=spoken(method, batch.words), references=batch.references)
     told = family.tell(given, Scene(frames=batch.frames), method.knobs)
     with method.place.autocast():
         answer = family.predict(method.net, noisy, times, told)

@@ -38,7 +38,8 @@ SIZE = (256, 256)
 TEXT_SIZE = 0.25
 """Spread of a made-up text's numbers, about that of T5's."""
 
-TEXT, NEGATIVE, REFERENCE, SHOWN = "text.", "negative.", "reference.", "shown."
+TEXT, PLAIN, NEGATIVE = "text.", "plain.", "negative."
+REFERENCE, SHOWN = "reference.", "shown."
 """What names of tensors in the file begin with; numbers follow the last two."""
 
 
@@ -50,6 +51,9 @@ class Probes:
     times: Times
     text: Entry
     guidance: float
+    plain: Entry | None = None
+    """The same text as the base model's encoders read it, where these are trained too."""
+
     references: tuple[Tensor, ...] = ()
     """Clean latents of pictures that are shown along, in order: [channels, height, width] each."""
 
@@ -162,6 +166,7 @@ def write(file: Path, kit: Kit) -> None:
         "trained": kit.trained,
         "base": kit.base,
         **_named(TEXT, probes.text),
+        **_named(PLAIN, probes.plain or {}),
         **_named(NEGATIVE, kit.preview.negative),
         **_numbered(REFERENCE, probes.references),
         **_numbered(SHOWN, kit.preview.references),
@@ -203,6 +208,7 @@ def _kit(found: Mapping[str, Tensor], about: dict[str, Any]) -> Kit:
         text=_entry(found, TEXT),
         guidance=float(about.pop("guidance")),
         references=_in_order(found, REFERENCE),
+        plain=_entry(found, PLAIN) or None,
     )
     preview = Preview(references=_in_order(found, SHOWN), negative=_entry(found, NEGATIVE))
     return Kit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,13 +17,13 @@ from scumble.adapters.layouts import Changes
 from scumble.disk import made
 from scumble.events import State, Verdict
 from scumble.families import weights
-from scumble.families.family import Family
+from scumble.families.family import Entry, Family
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import Place
 from scumble.spec.model import ModelSpec
-from scumble.validation import likeness, previews, probes
+from scumble.validation import likeness, previews, probes, texts
 from scumble.validation.previews import Request, Sitting
-from scumble.validation.probes import Kit
+from scumble.validation.probes import Kit, Probes
 
 DENOISER = "denoiser"
 T = TypeVar("T")
@@ -92,39 +92,30 @@ class Stage:
     @cached_property
     def plain_velocities(self) -> Tensor:
         """What the base model answers here."""
-        return self.answers()
+        told = self.probes
+        return self.answers(told if told.plain is None else replace(told, text=told.plain))
 
     def velocity(self, changes: Changes) -> Iterator[Verdict]:
         """What the file makes of the network's answers, against what the run made of them."""
         base = self.plain_velocities
         found = self.worn(changes, self.answers)
-        if beside := sorted(changes.keys() - {DENOISER}):
-            names = " and ".join(beside)
-            words = f"what it makes of {names} was not looked at: texts are not read again here"
-            yield _verdict("texts", "unknown", words)
+        yield from texts.read_again(self, changes, VELOCITY_BAR[_coarse(self)])
         if self.kit or changes.get(DENOISER):
             yield from weighed(self, found, base)
 
     def picture(self, changes: Changes, name: str) -> tuple[list[Verdict], tuple[Path, ...]]:
         """The run's last preview made again, and the base model's; kept under the file's name."""
-        return compared(self, self.worn(changes, self.painted), self.painted(), name)
+        return compared(self, self.worn(changes, self.painted), _by_base(self), name)
 
-    def answers(self) -> Tensor:
+    def answers(self, asked: Probes | None = None) -> Tensor:
         """What the denoiser answers as it stands."""
         net = Net(self.denoiser, plain)
-        return probes.velocities(self.family, net, self.place, self.probes)
+        return probes.velocities(self.family, net, self.place, asked or self.probes)
 
     def painted(self) -> Image.Image:
         """The run's preview, of the denoiser as it stands; none of what is shown beside it."""
-        assert self.kit and self.request
-        return self.paint(
-            Sitting(
-                request=self.request,
-                text=self.kit.probes.text,
-                without=self.kit.preview.negative or None,
-                references=self.kit.preview.references,
-            )
-        )
+        assert self.kit
+        return self.paint(_sitting(self, self.kit.probes.text))
 
     def paint(self, sitting: Sitting) -> Image.Image:
         """One picture of the denoiser as it stands."""
@@ -138,6 +129,25 @@ class Stage:
             return act()
         finally:
             adapters.detach()
+
+
+def _sitting(stage: Stage, text: Entry) -> Sitting:
+    """The run's preview, with its text as somebody has read it."""
+    assert stage.kit and stage.request
+    preview = stage.kit.preview
+    return Sitting(
+        request=stage.request,
+        text=text,
+        without=preview.negative or None,
+        references=preview.references,
+    )
+
+
+def _by_base(stage: Stage) -> Image.Image:
+    """The run's preview of the base model, which may read the text in its own way."""
+    assert stage.kit and stage.request
+    told = stage.kit.probes
+    return stage.paint(_sitting(stage, told.plain or told.text))
 
 
 def weighed(stage: Stage, found: Tensor, base: Tensor) -> Iterator[Verdict]:

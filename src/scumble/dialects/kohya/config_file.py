@@ -57,7 +57,7 @@ def under(settings: Settings, problems: list[ScumbleError]) -> tuple[Settings, l
         else:
             strangers.append(key)
     found = {name: value for name, value in found.items() if _said(OPTIONS[name], value)}
-    return Settings({**found, **settings.told}, settings.base), strangers
+    return Settings({**found, **settings.told}, settings.base, settings.processes), strangers
 
 
 def _said(option: Option, value: Any) -> bool:

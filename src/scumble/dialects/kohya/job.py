@@ -48,12 +48,12 @@ class Converted:
     """Tables that the job reads and that are still to be written, by path."""
 
 
-def settings(words: Sequence[str], base: Path) -> tuple[Settings, Draft]:
+def settings(words: Sequence[str], base: Path, *, processes: int = 1) -> tuple[Settings, Draft]:
     """The options of a command line over those of `--config_file`, and what is wrong with them."""
     draft = Draft()
     told, problems = arguments.read(words)
     draft.problems.extend(problems)
-    whole, strangers = config_file.under(Settings(told, base), draft.problems)
+    whole, strangers = config_file.under(Settings(told, base, processes), draft.problems)
     for key in strangers:
         draft.note("nothing", f"--config_file {key}", "is no option, to sd-scripts either")
     return whole, draft

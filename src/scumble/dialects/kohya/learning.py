@@ -76,7 +76,8 @@ def training(settings: Settings, draft: Draft) -> None:
     else:
         draft.put("training.steps", settings["max_train_steps"])
     draft.put("training.batch_size", settings["train_batch_size"])
-    draft.put("training.units_per_step", settings["gradient_accumulation_steps"])
+    units = settings["gradient_accumulation_steps"] * settings.processes
+    draft.put("training.units_per_step", units)
     draft.put("training.seed", settings["seed"] or 0)
     draft.put("training.clip_norm", settings["max_grad_norm"] or None)
     draft.put("hardware.gradient_checkpointing", settings["gradient_checkpointing"])
@@ -101,6 +102,11 @@ def _rates(settings: Settings, draft: Draft) -> None:
         draft.complain("--learning_rate", problem, "such as --learning_rate=1e-4")
         return
     draft.put("training.learning_rate", main)
+    if still := [part for part in parts if rates[part] == 0]:
+        parts = [part for part in parts if part not in still]
+        draft.put("adapter.parts", parts)
+        words = f"{' and '.join(still)} has a rate of 0 and gets no layers: nothing would change it"
+        draft.note("hint", "--text_encoder_lr", words)
     others = {part: rates[part] for part in parts if rates[part] != main}
     draft.put("training.rates", others)
 

@@ -144,9 +144,9 @@ def _checked(found: dict[str, Any], where: str, draft: Draft) -> dict[str, Any]:
             kept[name] = value
     if not kept.get("prompt"):
         draft.complain(where, "has no prompt", "write what the picture shows")
-    if kept.get("negative_prompt") or kept.get("scale", 1.0) != 1.0:
-        words = "negative prompts and true guidance (--n, --l) are not there yet: shown without"
-        draft.note("not yet", where, words)
+    if kept.get("negative_prompt") and kept.get("scale", 1.0) == 1.0:
+        words = "a negative prompt (--n) is used with a scale (--l) other than 1 alone"
+        draft.note("nothing", where, words)
     return kept
 
 
@@ -174,6 +174,8 @@ def _request(one: dict[str, Any], draft: Draft, *, guided: bool) -> dict[str, An
     elif "guidance_scale" in one:
         words = "schnell takes no guidance (--g): left out"
         draft.note("nothing", "--sample_prompts", words)
+    if (scale := float(one.get("scale", 1.0))) != 1.0:
+        made |= {"scale": scale, "negative": one.get("negative_prompt", "")}
     if "seed" in one:
         made["seed"] = one["seed"]
     return made

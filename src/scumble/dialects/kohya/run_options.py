@@ -3,7 +3,9 @@
 from scumble.dialects.kohya.option import Option
 
 METADATA = "stands in the metadata of the file"
-SEVERAL = "is for several processes"
+DEEPSPEED = "is DeepSpeed's; several processes hold the whole network each"
+UNTIMED = "waiting is not cut short: a process that ends is noticed by its connection"
+ONE_SUM = "gradients are summed once a step, without DDP"
 UPLOAD = "nothing is uploaded"
 RESUMED = "is not there: a run that goes on knows its step, and what it has seen"
 BACKENDS = (
@@ -49,18 +51,18 @@ TRAINING = (
     Option("highvram", "flag", False, "nothing", "memory is given back as it becomes free"),
     Option("torch_compile", "flag", False, "not yet", "the run is not compiled"),
     Option("dynamo_backend", "text", "inductor", "not yet", "goes with --torch_compile", BACKENDS),
-    Option("ddp_timeout", "whole", None, "not yet", SEVERAL),
-    Option("ddp_gradient_as_bucket_view", "flag", False, "not yet", SEVERAL),
-    Option("ddp_static_graph", "flag", False, "not yet", SEVERAL),
-    Option("deepspeed", "flag", False, "not yet", SEVERAL),
-    Option("zero_stage", "whole", 2, "not yet", SEVERAL, (0, 1, 2, 3)),
-    Option("zero3_init_flag", "flag", False, "not yet", SEVERAL),
-    Option("zero3_save_16bit_model", "flag", False, "not yet", SEVERAL),
-    Option("fp16_master_weights_and_gradients", "flag", False, "not yet", SEVERAL),
-    Option("offload_optimizer_device", "text", None, "not yet", SEVERAL, ("cpu", "nvme")),
-    Option("offload_param_device", "text", None, "not yet", SEVERAL, ("cpu", "nvme")),
-    Option("offload_optimizer_nvme_path", "text", None, "not yet", SEVERAL),
-    Option("offload_param_nvme_path", "text", None, "not yet", SEVERAL),
+    Option("ddp_timeout", "whole", None, "nothing", UNTIMED),
+    Option("ddp_gradient_as_bucket_view", "flag", False, "nothing", ONE_SUM),
+    Option("ddp_static_graph", "flag", False, "nothing", ONE_SUM),
+    Option("deepspeed", "flag", False, "not yet", DEEPSPEED),
+    Option("zero_stage", "whole", 2, "not yet", DEEPSPEED, (0, 1, 2, 3)),
+    Option("zero3_init_flag", "flag", False, "not yet", DEEPSPEED),
+    Option("zero3_save_16bit_model", "flag", False, "not yet", DEEPSPEED),
+    Option("fp16_master_weights_and_gradients", "flag", False, "not yet", DEEPSPEED),
+    Option("offload_optimizer_device", "text", None, "not yet", DEEPSPEED, ("cpu", "nvme")),
+    Option("offload_param_device", "text", None, "not yet", DEEPSPEED, ("cpu", "nvme")),
+    Option("offload_optimizer_nvme_path", "text", None, "not yet", DEEPSPEED),
+    Option("offload_param_nvme_path", "text", None, "not yet", DEEPSPEED),
 )
 
 SAVING = (

@@ -20,6 +20,9 @@ class Settings:
     base: Path = Path()
     """Where relative paths start."""
 
+    processes: int = 1
+    """How many train together. What sd-scripts counts for each of them, a job counts for all."""
+
     def __getitem__(self, name: str) -> Any:
         """The value of an option, given or not."""
         return self.told.get(name, OPTIONS[name].default)
@@ -31,7 +34,7 @@ class Settings:
     def without(self, name: str) -> "Settings":
         """The same as if this option had not been given."""
         kept = {key: value for key, value in self.told.items() if key != name}
-        return Settings(kept, self.base)
+        return Settings(kept, self.base, self.processes)
 
     def path(self, text: str) -> Path:
         """Where a path of the user's leads."""

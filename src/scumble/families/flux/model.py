@@ -89,14 +89,14 @@ def words(tools: Tools, prompt: Prompt) -> Entry:
 
 def read(modules: Modules, entries: Sequence[Entry]) -> list[Entry]:
     """T5's tokens and CLIP's summary, and the mask of words that came with one."""
-    ids = stacked(entries)
-    mask = ids.get(t5.MASK)
-    told = {
-        "text": t5.read(modules["t5"], ids[t5.IDS], mask),
-        "summary": clip.read(modules["clip"], ids[clip.IDS]),
-    }
-    if mask is not None:
-        told[TEXT_MASK] = mask
+    ids, told = stacked(entries), dict[str, Tensor]()
+    if "t5" in modules:
+        mask = ids.get(t5.MASK)
+        told["text"] = t5.read(modules["t5"], ids[t5.IDS], mask)
+        if mask is not None:
+            told[TEXT_MASK] = mask
+    if "clip" in modules:
+        told["summary"] = clip.read(modules["clip"], ids[clip.IDS])
     return [{name: one[row] for name, one in told.items()} for row in range(len(entries))]
 
 
@@ -177,6 +177,7 @@ FLUX_DEV = Family(
     latent_channels=16,
     text_tokens=512,
     text_fields={"text": _text_shape, "summary": _summary_shape},
+    text_parts={"text": "t5", "summary": "clip"},
     needs=(GUIDED, *NEEDS),
     fits=(
         Fit("clip", "hidden_size", "pooled_projection_dim"),

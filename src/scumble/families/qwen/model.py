@@ -114,6 +114,7 @@ QWEN_IMAGE = Family(
     latent_channels=16,
     text_tokens=1024,
     text_fields={"text": _text_shape},
+    text_parts={"text": "qwen"},
     needs=NEEDS,
     fits=(
         Fit(text.NAME, "hidden_size", "joint_attention_dim"),
