@@ -149,8 +149,11 @@ def test_which_networks_are_trained(
 
 def test_each_network_has_its_rate(tmp_path: Path) -> None:
     more = ["--learning_rate=1e-4", "--unet_lr=2e-4", "--text_encoder_lr", "1e-5", "0"]
-    plan = job(tmp_path, *more, "--network_args", "train_t5xxl=True").job.training
-    assert plan.learning_rate == 2e-4 and plan.rates == {"clip": 1e-5, "t5": 0}
+    made = job(tmp_path, *more, "--network_args", "train_t5xxl=True")
+    plan = made.job.training
+    assert plan.learning_rate == 2e-4 and plan.rates == {"clip": 1e-5}
+    assert lora(made).parts == ("denoiser", "clip"), "a rate of 0 would leave T5 as it is"
+    assert "t5" in told(made, "--text_encoder_lr")[0]
 
 
 def test_ranks_by_kind_block_and_pattern_in_the_order_they_are_looked_for(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_file_without_the_encoders_change_is_caught(delivered: Path, tmp_path:
 
 def test_check_names_the_encoders_that_stay(tmp_path: Path) -> None:
     said = survey(toys.job(tmp_path, **BOTH), tmp_path).warnings
-    assert any(one.startswith("clip and t5 stay loaded (") for one in said)
+    assert any(one.startswith("clip and t5 stay loaded, ") for one in said)
 
 
 def test_an_adapter_goes_on_from_a_file_with_its_encoders(delivered: Path, tmp_path: Path) -> None:

@@ -90,13 +90,13 @@ def words(tools: Tools, prompt: Prompt) -> Entry:
 def read(modules: Modules, entries: Sequence[Entry]) -> list[Entry]:
     """T5's tokens and CLIP's summary, and the mask of words that came with one."""
     ids, told = stacked(entries), dict[str, Tensor]()
+    mask = ids.get(t5.MASK) if "t5" in modules else None
     if "t5" in modules:
-        mask = ids.get(t5.MASK)
         told["text"] = t5.read(modules["t5"], ids[t5.IDS], mask)
-        if mask is not None:
-            told[TEXT_MASK] = mask
     if "clip" in modules:
         told["summary"] = clip.read(modules["clip"], ids[clip.IDS])
+    if mask is not None:
+        told[TEXT_MASK] = mask
     return [{name: one[row] for name, one in told.items()} for row in range(len(entries))]
 
 
