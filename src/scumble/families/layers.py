@@ -78,6 +78,18 @@ def modulated(x: Tokens, scale: Vector, shift: Vector) -> Tokens:
     return norm * (1 + scale[:, None]) + shift[:, None]
 
 
+class Modulation(nn.Module):
+    """Scales, shifts and gates from the time vector."""
+
+    def __init__(self, width: int, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+        self.linear = nn.Linear(width, parts * width)
+
+    def forward(self, time: Vector) -> tuple[Tensor, ...]:
+        return self.linear(functional.silu(time)).chunk(self.parts, dim=-1)
+
+
 class Embedder(nn.Module):
     """Two layers with a SiLU between them."""
 

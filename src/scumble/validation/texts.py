@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from scumble.adapters.layouts import Changes
+from scumble.adapters.names import DENOISER
 from scumble.adapters.worn import put_on
 from scumble.events import State, Verdict
 from scumble.families import weights
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def read_again(stage: Stage, changes: Changes, bar: float) -> Iterator[Verdict]:
     """The run's text read by the encoders that a file changes; `bar` is the most it may be off."""
-    beside = sorted(changes.keys() - {"denoiser"})
+    beside = sorted(changes.keys() - {DENOISER})
     if not beside:
         return
     names = " and ".join(beside)
@@ -46,7 +47,7 @@ def _read(stage: Stage, changes: Changes, prompt: str) -> Entry:
     encoders: Mapping[str, nn.Module] = {
         part: weights.loaded(model, part, dtype=stage.place.dtype, device=stage.place.device)
         for part in changes
-        if part != "denoiser"
+        if part != DENOISER
     }
     for part, module in encoders.items():
         put_on(module, changes[part], family.parts[part].aliases, 1.0)

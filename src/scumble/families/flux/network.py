@@ -21,6 +21,7 @@ from scumble.families.layers import (
     Attention,
     Embedder,
     FeedForward,
+    Modulation,
     Tokens,
     Vector,
     Words,
@@ -82,18 +83,6 @@ def places(
         ids[:, 2] = (grid.left + torch.arange(grid.width)).repeat(grid.height)
         rows.append(ids)
     return cosines(torch.cat(rows), axes, device)
-
-
-class Modulation(nn.Module):
-    """Scales, shifts and gates from the time vector."""
-
-    def __init__(self, width: int, parts: int) -> None:
-        super().__init__()
-        self.parts = parts
-        self.linear = nn.Linear(width, parts * width)
-
-    def forward(self, time: Vector) -> tuple[Tensor, ...]:
-        return self.linear(functional.silu(time)).chunk(self.parts, dim=-1)
 
 
 class TimeText(nn.Module):

@@ -24,6 +24,7 @@ from scumble.families.layers import (
     Embedder,
     FeedForward,
     HeadNorm,
+    Modulation,
     Tokens,
     Vector,
     Words,
@@ -118,17 +119,6 @@ class Time(nn.Module):
         return self.timestep_embedder(waves(times, 1000.0).to(like.dtype))
 
 
-class NormOut(nn.Module):
-    """Scale and shift of the last norm."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, 2 * width)
-
-    def forward(self, time: Vector) -> tuple[Tensor, ...]:
-        return self.linear(nn.functional.silu(time)).chunk(2, dim=-1)
-
-
 def _modulation(width: int) -> nn.Module:
     return nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
@@ -166,7 +156,7 @@ class QwenTransformer(nn.Module):
         self.img_in = nn.Linear(config.in_channels, config.width)
         self.txt_in = nn.Linear(config.joint_attention_dim, config.width)
         self.transformer_blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.norm_out = NormOut(config.width)
+        self.norm_out = Modulation(config.width, 2)
         self.proj_out = nn.Linear(config.width, config.patch_size**2 * config.out_channels)
 
     def opened(
