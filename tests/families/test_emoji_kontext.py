@@ -178,18 +178,18 @@ def test_a_package_that_is_moved_or_newer_is_put_together_anew(tmp_path: Path) -
 
 
 def test_what_it_recolours_comes_nearer_to_the_target_than_the_reference_is() -> None:
-    assert mean(ratios(recoloured(HUES, HUES))) < 0.8
+    assert mean(ratios(recoloured(HUES, HUES))) < 0.6
 
 
 def test_it_does_what_it_is_told_and_not_what_is_most_likely() -> None:
     """Asked for one colour and compared with another, it is further away than when both agree."""
     turned = {"red": HUES["green"], "green": HUES["blue"], "blue": HUES["red"]}
     right, wrong = ratios(recoloured(HUES, HUES)), ratios(recoloured(HUES, turned))
-    assert mean(wrong) > mean(right) + 0.3
+    assert mean(wrong) > mean(right) + 0.5
 
 
 def test_what_it_repairs_comes_nearer_to_the_target_than_the_reference_is() -> None:
     whole = list(pictures())
     spoilt = [one.filter(ImageFilter.GaussianBlur(2.5)) for one in whole]
     found = ratios(contest(spoilt, whole, ["repair the picture"] * len(whole)))
-    assert mean(found) < 0.95
+    assert mean(found) < 0.82
