@@ -14,7 +14,7 @@ from scumble import families
 from scumble.sample import Sampling, sampled
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec
-from scumble.spec.validation import ValidationSpec
+from scumble.spec.validation import RequestSpec, ValidationSpec
 from scumble.validation import previews
 from tests.toys import checkpoint, journal, trained
 
@@ -94,6 +94,16 @@ def test_what_a_family_cannot_do_is_said() -> None:
     schnell = families.find("flux", "schnell")
     found = previews.check(ValidationSpec(width=100, guidance=2.0), schnell)
     assert [problem.where for problem in found] == ["validation.width", "validation.guidance"]
+
+
+def test_an_edit_model_that_needs_a_reference_is_not_asked_to_paint_without_one() -> None:
+    edit = families.find("qwen-image", "edit-v1")
+    bare, shown = RequestSpec(prompt="x"), RequestSpec(prompt="x", references=("a.png",))
+    found = previews.check(ValidationSpec(prompts=("x",), requests=(shown, bare)), edit)
+    places = ["validation.prompts", "validation.requests.1.references"]
+    assert [problem.where for problem in found] == places
+    assert "paints nothing without a reference" in str(found[0])
+    assert previews.check(ValidationSpec(requests=(shown,)), edit) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,11 @@ from scumble.disk import make_folder, signature, sync, told
 from scumble.errors import FileError
 from scumble.families.tensor_files import ABOUT, DTYPES, LENGTH, Shape
 
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
+NAMES = {dtype: name for name, dtype in DTYPES.items()} | {
+    torch.uint16: "U16",
+    torch.uint32: "U32",
+    torch.uint64: "U64",
+}
 """Kinds of numbers as the format names them."""
 
 
@@ -43,14 +47,14 @@ def write(file: Path, planned: Sequence[Planned], metadata: Mapping[str, str]) -
 
     FileError when a value is not finite, and then there is no file.
     """
-    head = _head(planned, metadata)
+    top = head(planned, metadata)
     with beside(file) as partial, partial.open("wb") as stream:
-        stream.write(head)
+        stream.write(top)
         for one in planned:
             _put(stream, one, file)
         stream.flush()
         os.fsync(stream.fileno())
-    return len(head) + sum(one.bytes for one in planned)
+    return len(top) + sum(one.bytes for one in planned)
 
 
 @contextmanager
@@ -67,7 +71,7 @@ def beside(place: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def _head(planned: Sequence[Planned], metadata: Mapping[str, str]) -> bytes:
+def head(planned: Sequence[Planned], metadata: Mapping[str, str]) -> bytes:
     """Length and list of the tensors, as the format has them; padded to eight bytes."""
     listed: dict[str, object] = {ABOUT: dict(sorted(metadata.items()))} if metadata else {}
     start = 0

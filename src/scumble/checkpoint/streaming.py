@@ -6,8 +6,6 @@ bytes of the tensors, wide numbers first so that all lie at multiples of their s
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,15 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scumble.checkpoint.in_pieces import beside
-from scumble.families.tensor_files import ABOUT, DTYPES, LENGTH
-
-NAMES = {dtype: name for name, dtype in DTYPES.items()} | {
-    torch.uint16: "U16",
-    torch.uint32: "U32",
-    torch.uint64: "U64",
-}
-"""Kinds of numbers as the format calls them."""
+from scumble.checkpoint.in_pieces import Planned, beside, head
 
 
 @dataclass(frozen=True)
@@ -35,10 +25,11 @@ class Laid:
     shape: tuple[int, ...]
     make: Callable[[], Tensor]
 
-    @property
-    def bytes(self) -> int:
-        """What it takes."""
-        return math.prod(self.shape) * self.dtype.itemsize
+    def rows(self) -> list[Tensor]:
+        """All of it, in one piece."""
+        value = self.make()
+        assert value.dtype == self.dtype and tuple(value.shape) == self.shape
+        return [value]
 
 
 def as_they_are(tensors: Mapping[str, Tensor]) -> dict[str, Laid]:
@@ -49,19 +40,10 @@ def as_they_are(tensors: Mapping[str, Tensor]) -> dict[str, Laid]:
 def content(tensors: Mapping[str, Laid], metadata: Mapping[str, str]) -> Iterator[bytes]:
     """The bytes of a file, from its beginning; equal tensors make equal files."""
     ordered = sorted(tensors.items(), key=lambda one: (-one[1].dtype.itemsize, one[0]))
-    header: dict[str, object] = {ABOUT: dict(sorted({"format": "pt", **metadata}.items()))}
-    start = 0
-    for name, one in ordered:
-        end = start + one.bytes
-        places = {"dtype": NAMES[one.dtype], "shape": one.shape, "data_offsets": [start, end]}
-        header[name], start = places, end
-    listed = json.dumps(header, separators=(",", ":")).encode()
-    listed += b" " * (-len(listed) % LENGTH)
-    yield len(listed).to_bytes(LENGTH, "little") + listed
-    for _, one in ordered:
-        value = one.make()
-        assert value.dtype == one.dtype and tuple(value.shape) == one.shape
-        yield _bytes(value)
+    planned = [Planned(name, one.dtype, one.shape, one.rows) for name, one in ordered]
+    yield head(planned, {"format": "pt", **metadata})
+    for one in planned:
+        yield from map(_bytes, one.pieces())
 
 
 def _bytes(tensor: Tensor) -> bytes:

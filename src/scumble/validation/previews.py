@@ -148,8 +148,12 @@ def _sides(where: str, width: int, height: int, family: Family) -> Iterator[JobE
 
 
 def _shown(spec: ValidationSpec, family: Family) -> Iterator[JobError]:
-    """Requests with more pictures than are taken."""
+    """Requests with more pictures than are taken, or fewer than are needed."""
+    if spec.prompts and family.references_needed:
+        yield JobError("validation.prompts", *_alone(family))
     for number, one in enumerate(spec.requests):
+        if len(one.references) < family.references_needed:
+            yield JobError(f"validation.requests.{number}.references", *_alone(family))
         if len(one.references) > family.references:
             told = f"{family.name} {family.flavour} takes {family.references or 'no'} references"
             remedy = (
@@ -158,6 +162,14 @@ def _shown(spec: ValidationSpec, family: Family) -> Iterator[JobError]:
             more = "" if family.references else " that is shown pictures, such as kontext"
             where = f"validation.requests.{number}.references"
             yield JobError(where, told, f"{remedy}{more}")
+
+
+def _alone(family: Family) -> tuple[str, str]:
+    """What is wrong with a preview that shows nothing along, and the way out."""
+    return (
+        f"{family.name} {family.flavour} paints nothing without a reference",
+        "give each of `validation.requests` its `references`, or hold pairs out, which are shown",
+    )
 
 
 def _led(spec: ValidationSpec, family: Family) -> Iterator[JobError]:
@@ -234,11 +246,13 @@ def painted(
     *,
     first: int = 0,
 ) -> Iterator[Path]:
-    """One file per request, numbered in their order from `first`."""
+    """One file per request, numbered in their order from `first`; pictures of an average, which
+    `about` tells as `weights`, end in .ema.png."""
+    ending = ".ema.png" if about.get("weights") == "ema" else ".png"
     for number, sitting in enumerate(asked, first):
         request = sitting.request
         output = painter.paint(latents(painter.model.family, net, painter.place, sitting))
-        file = folder / f"{number:02d}-{short(request.prompt)}.png"
+        file = folder / f"{number:02d}-{short(request.prompt)}{ending}"
         picture, parts = stitched(output, sitting.beside)
         yield save(picture, file, {**asdict(request), **_stitching(sitting, parts), **about})
 
