@@ -20,7 +20,7 @@ check:
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --durations=8
 
 acceptance: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -m acceptance -s
+	$(BIN)/python -m pytest -q -m acceptance -n auto --maxprocesses 8 --dist loadfile --durations=8
 
 gpu: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m gpu tests/gpu

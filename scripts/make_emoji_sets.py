@@ -183,6 +183,12 @@ SUBJECT_VIEWS = (
 )
 """What an example of one subject is trained on; the other faces are held out."""
 
+SUBJECT_CLASS = (
+    "a bear face, a cow face, a fox face, a frog face, a horse face, a lion face, a monkey face, "
+    "a mouse face, a pig face, a rabbit face, a tiger face, a wolf face"
+)
+"""Others of its class, which the base model knows: what it is not to forget meanwhile."""
+
 SUBJECT_TOKEN = "sks"
 """The rare word that names the subject."""
 
@@ -435,6 +441,8 @@ def save_subject(pictures: dict[str, bytes], style: Style, out: Path) -> None:
         folder = out / ("seen" if thing in SUBJECT_VIEWS else "held-out")
         exact = replace(style, saved_as=".png", saved_with={"optimize": True})
         save(on_white(pictures[thing], 64), style.caption.format(named), thing, exact, folder)
+    exact = replace(style, saved_as=".png", saved_with={"optimize": True})
+    save_singles(SUBJECT_CLASS.split(", "), pictures, exact, out / "class", side=64)
 
 
 def save_rows(pictures: dict[str, bytes], style: Style, out: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -18,17 +19,20 @@ from scumble.caching import served
 from scumble.checkpoint import sound, state, store
 from scumble.data.library import Library
 from scumble.disk import made
-from scumble.events import Event, Previewed, Resumed, Saved, Warned
+from scumble.events import Event, Previewed, Resumed, Saved, Warned, Weights
 from scumble.families import weights
 from scumble.families.family import Knobs
 from scumble.families.tensor_files import header
 from scumble.hardware.blocks import Net, recomputed_inside, run_for
 from scumble.hardware.parallel import ALONE, Crew
 from scumble.observers import pictures
+from scumble.preflight import lycoris
 from scumble.preflight.plan import CHECKPOINTS, Plan
 from scumble.preflight.shaping import started
 from scumble.spec.adapter import FullSpec, LoraSpec
-from scumble.trainer import optimizers
+from scumble.spec.averaging import previewed
+from scumble.spec.lycoris import LycorisSpec
+from scumble.trainer import averages, optimizers
 from scumble.trainer.draws import Drawer
 from scumble.trainer.dressing import Dressed, dressed
 from scumble.trainer.feeder import Feeder, Source
@@ -44,9 +48,10 @@ Asked = Sequence[previews.Sitting]
 
 def source(plan: Plan, library: Library, crew: Crew = ALONE) -> Source:
     """Where the run's units come from, those of this process."""
+    _, spread = plan.job.model.guidance_told
     return Source(
         order=plan.order,
-        drawer=Drawer(plan.job.training.seed, plan.job.objective),
+        drawer=Drawer(plan.job.training.seed, plan.job.objective, spares=spread > 0),
         read=served(plan, library),
         device=plan.place.device,
         rank=crew.rank,
@@ -60,7 +65,7 @@ def assembled(
     """Weights loaded, adapters attached, the optimizer made: in the order that never changes."""
     job, place = plan.job, plan.place
     denoiser, encoders = _denoiser(plan, place.device), _encoders(plan)
-    worn = _worn(plan, denoiser, encoders)
+    worn = _averaged(plan, _worn(plan, denoiser, encoders), crew)
     adapters, optimizer = worn.adapters, worn.optimizer
     net = Net(denoiser, run_for(gradient_checkpointing=job.hardware.gradient_checkpointing))
     trained = adapters.parameters()
@@ -68,16 +73,19 @@ def assembled(
         family=plan.family,
         net=net,
         place=place,
-        knobs=Knobs(guidance=job.model.guidance),
+        knobs=Knobs(*job.model.guidance_told),
         objective=job.objective,
         encoders=encoders,
+        adapters=adapters,
     )
     return Parts(
         method=method,
         adapters=adapters,
         optimizer=optimizer,
         feed=feeder.step,
-        preview=_previewing(plan, asked, method, partial(optimizers.shown, optimizer, trained)),
+        preview=_previewing(
+            plan, asked, method, partial(averages.shown, optimizer, trained, worn.care.average)
+        ),
         save=_saving(plan, worn),
         stop=lambda: signals.asked,
         factors=worn.factors,
@@ -123,6 +131,12 @@ def _worn(plan: Plan, denoiser: nn.Module, encoders: Mapping[str, nn.Module]) ->
             told = {} if plan.newest else started(plan.family, spec)
             networks = {DENOISER: denoiser, **encoders}
             return dressed(networks, plan.shapes, spec, training, told)
+        case LycorisSpec() as spec:
+            dtype, seed = optimizers.weights_dtype(training.optimizer), training.seed
+            own = lycoris.worn(plan.family, denoiser, spec, seed=seed, dtype=dtype)
+            moved = own.parameters().values()
+            optimizer = optimizers.made(training.optimizer, moved, training.learning_rate)
+            return Dressed(own, optimizer)
         case FullSpec() as spec:
             names = full.chosen(denoiser, spec.targets, plan.family.targets)
             dtype = optimizers.weights_dtype(training.optimizer)
@@ -130,6 +144,16 @@ def _worn(plan: Plan, denoiser: nn.Module, encoders: Mapping[str, nn.Module]) ->
             moved = own.parameters().values()
             optimizer = optimizers.made(training.optimizer, moved, training.learning_rate)
             return Dressed(own, optimizer)
+
+
+def _averaged(plan: Plan, worn: Dressed, crew: Crew) -> Dressed:
+    """With the average that the job keeps; of several processes, the one that leads keeps it."""
+    wanted = plan.job.training.ema
+    if wanted is None or not crew.leads:
+        return worn
+    swapped = plan.job.adapter.kind == "full"
+    average = averages.begun(wanted, worn.adapters.parameters(), swapped=swapped)
+    return replace(worn, care=replace(worn.care, average=average))
 
 
 def _base(plan: Plan) -> Mapping[str, torch.Tensor]:
@@ -144,34 +168,44 @@ def _read(method: Method, one: previews.Sitting) -> previews.Sitting:
 
 
 def _previewing(
-    plan: Plan, asked: Asked, method: Method, shown: Callable[[], AbstractContextManager[None]]
+    plan: Plan,
+    asked: Asked,
+    method: Method,
+    shown: Callable[[Weights], AbstractContextManager[None]],
 ) -> Callable[[int], Previewed]:
-    """Pictures of the weights that would be delivered now."""
+    """Pictures of the weights as they stand, of their average, or of both."""
     job = plan.job
     painter = previews.Painter(plan.model, plan.place)
+    kinds = previewed(job.training.ema)
 
-    def preview(step: int) -> Previewed:
-        start = perf_counter()
+    def paint(step: int, which: Weights) -> tuple[Path, ...]:
         about = {
             "model": job.model.path,
             "parts": {name: one.told for name, one in plan.model.parts.items()},
             "flavour": job.model.flavour,
             "text_tokens": plan.tokens,
             "text_mask": plan.model.masked,
-            "adapter": f"{job.name} at step {step}",
+            "adapter": f"{job.name} at step {step}{' (EMA)' if which == 'ema' else ''}",
             "step": step,
             "precision": plan.place.precision,
         }
+        if job.training.ema is not None:
+            about["weights"] = which
         folder = pictures.samples(plan.folder, step)
         made(folder)
-        with shown():
+        with shown(which):
             now = [_read(method, one) for one in asked]
-            painted = tuple(previews.painted(painter, method.net, now, folder, about))
+            return tuple(previews.painted(painter, method.net, now, folder, about))
+
+    def preview(step: int) -> Previewed:
+        start = perf_counter()
+        painted = tuple(file for which in kinds for file in paint(step, which))
         return Previewed(
             step=step,
             pictures=painted,
-            prompts=tuple(one.request.prompt for one in asked),
+            prompts=tuple(one.request.prompt for _ in kinds for one in asked),
             seconds=perf_counter() - start,
+            weights=tuple(w for w in kinds for _ in asked) if job.training.ema else (),
         )
 
     return preview
@@ -185,8 +219,12 @@ def _saving(plan: Plan, worn: Dressed) -> Callable[[int], Saved]:
         tensors, others = state_of(worn.optimizer, parameters)
         about = {"step": step, "scumble": __version__, "optimizer": others, "facts": plan.facts}
         sound.refuse(f"step {step}", parameters, plan.family.keys, plan.job.export.layouts)
-        saved = store.save(folder, step, state.files(parameters, tensors | worn.care.kept()), about)
+        average = None if worn.care.average is None else worn.care.average.kept()
+        files = state.files(parameters, tensors | worn.care.kept(), average)
+        saved = store.save(folder, step, files, about)
         remark = sound.read_back(saved, parameters)
+        if average is not None:
+            sound.read_back(saved, average, state.AVERAGE)
         removed = store.retain(folder, plan.job.saving.keep)
         spent = perf_counter() - start
         return Saved(step=step, folder=saved, seconds=spent, removed=removed, remark=remark)
@@ -201,7 +239,15 @@ def resume(parts: Parts, newest: store.Checkpoint, changed: tuple[str, ...], tel
     state.put_back(parameters, weights_kept)
     restore(parts.optimizer, parameters, moments, newest.state["optimizer"])
     parts.care.put_back(moments)
-    restored = ("trained weights", "optimizer", "step", "order of examples", "random draws")
-    tell(Resumed(step=newest.step, restored=restored, changed=changed))
+    restored = ["trained weights", "optimizer", "step", "order of examples", "random draws"]
+    average, kept = parts.care.average, state.average(newest.folder)
+    if average is not None and kept is not None:
+        average.put_back(kept)
+        restored.insert(2, "moving average")
+    tell(Resumed(step=newest.step, restored=tuple(restored), changed=changed))
+    if average is not None and kept is None:
+        average.restart()
+        words = f"No moving average was kept up to step {newest.step:,}"
+        tell(Warned(text=f"{words}: it begins there, with the weights as they are."))
     for skipped in newest.skipped:
         tell(Warned(text=f"{skipped.name} is not whole and was passed over."))

@@ -16,7 +16,8 @@ from scumble.observers import measurements, sentences
 from scumble.preflight import showing
 from scumble.preflight.plan import Plan
 from scumble.sittings import contests
-from scumble.trainer import optimizers
+from scumble.spec.averaging import delivered
+from scumble.trainer import averages
 from scumble.trainer.loop import Dates, Parts
 from scumble.trainer.step import Method, read_now
 from scumble.validation import copying, previews
@@ -24,7 +25,7 @@ from scumble.validation.walks import Manner, Start, arrived
 
 
 class Comparing:
-    """Paints every held-out pair with the weights that would be delivered now.
+    """Paints every held-out pair with the weights that would be delivered now, raw or averaged.
 
     Weights, optimizer and global generators are afterwards as they were.
     """
@@ -56,15 +57,16 @@ class Comparing:
 
     def _scored(self, step: int) -> Scored:
         start, parts, plan = perf_counter(), self._parts, self._plan
-        method = parts.method
-        with optimizers.shown(parts.optimizer, parts.adapters.parameters()):
+        method, average = parts.method, parts.care.average
+        which = delivered(plan.job.training.ema)[0]
+        with averages.shown(parts.optimizer, parts.adapters.parameters(), average, which):
             found = copying.distances(
                 contests(plan, self._library),
                 partial(_painted, method, self._manner),
                 plan.job.validation.seed,
             )
         told = copying.scored(step, found, self._conditions)
-        return replace(told, seconds=perf_counter() - start)
+        return replace(told, seconds=perf_counter() - start, weights=which if average else None)
 
 
 def _painted(method: Method, manner: Manner, start: Start) -> Latents:
@@ -79,7 +81,8 @@ def _conditions(plan: Plan) -> str:
     spec = plan.job.validation
     manner = previews.manner(spec, plan.family)
     pairs = sorted(_row(pair) for pair in showing.scored(plan.job, plan.parted))
-    facts = (manner, spec.negative, spec.seed, plan.tokens, pairs)
+    averaged = ("ema",) if delivered(plan.job.training.ema)[0] == "ema" else ()
+    facts = (manner, spec.negative, spec.seed, plan.tokens, pairs, *averaged)
     return blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 
 

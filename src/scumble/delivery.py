@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,26 @@ import torch
 from scumble import launch, questions
 from scumble.adapters.full import FullWeights
 from scumble.adapters.joint import Joint
-from scumble.checkpoint import bases, export, network, network_proof, proof, verdicts
+from scumble.adapters.lycoris.worn import Lycoris
+from scumble.checkpoint import (
+    bases,
+    export,
+    lycoris,
+    lycoris_proof,
+    network,
+    network_proof,
+    proof,
+    verdicts,
+)
 from scumble.checkpoint.bases import DENOISER
 from scumble.errors import FileError, gather
-from scumble.events import Event, Exported, Proven, Proving, Verdict, Warned
-from scumble.preflight import kohya_run
+from scumble.events import Event, Exported, Proven, Proving, Verdict, Warned, Weights
+from scumble.preflight import kohya_run, simpletuner_run
 from scumble.preflight.plan import Plan
 from scumble.spec.adapter import FullSpec, LoraSpec
-from scumble.trainer import optimizers
+from scumble.spec.averaging import delivered as delivered_of
+from scumble.spec.lycoris import LycorisSpec
+from scumble.trainer import averages
 from scumble.trainer.loop import Parts
 from scumble.validation import probes
 from scumble.validation.previews import Sitting
@@ -53,23 +66,34 @@ def delivered(
 ) -> Delivery:
     """Write the files, look at each in this process, and keep what a fresh one needs to prove them.
 
-    `base` is where a relative `model.path` starts. FileError when a file is not what was trained.
+    Where an average is kept, the other weights have files of their own, after those that the job
+    delivers. `base` is where a relative `model.path` starts. FileError when a file is not what was
+    trained.
     """
     job, fresh = plan.job, plan.job.export.proof == "fresh_process"
-    with optimizers.shown(parts.optimizer, parts.adapters.parameters()):
-        write = _writer(plan, parts, _about(plan, step) | kohya_run.metadata(plan, step))
-        files = tuple(_written(plan, write, name, step, tell) for name in job.export.layouts)
-        if fresh:
-            questions.keep(plan, parts, asked, base, step)
-    return Delivery(folder=plan.folder, files=files, fresh=fresh)
+    files: list[Path] = []
+    for which in delivered_of(job.training.ema):
+        with _shown(parts, which):
+            about = _about(plan, step, which) | kohya_run.metadata(plan, step)
+            write = _writer(plan, parts, about)
+            for layout in job.export.layouts:
+                files.append(_written(plan, write, (which, layout), step, tell))
+            if fresh:
+                questions.keep(plan, parts, asked, base, step, which)
+    return Delivery(folder=plan.folder, files=tuple(files), fresh=fresh)
+
+
+def _shown(parts: Parts, which: Weights) -> AbstractContextManager[None]:
+    parameters, average = parts.adapters.parameters(), parts.care.average
+    return averages.shown(parts.optimizer, parameters, average, which)
 
 
 def as_delivered(plan: Plan, parts: Parts, file: Path, step: int, epoch: int) -> int:
     """Write the weights as they stand as a file like the delivered one, and look at it; how many
     tensors it holds. FileError when it is not what was trained."""
-    start = time.perf_counter()
-    about = _about(plan, step) | kohya_run.metadata(plan, step, epoch)
-    with optimizers.shown(parts.optimizer, parts.adapters.parameters()):
+    start, which = time.perf_counter(), delivered_of(plan.job.training.ema)[0]
+    about = _about(plan, step, which) | kohya_run.metadata(plan, step, epoch)
+    with _shown(parts, which):
         count, seen = _writer(plan, parts, about)(file, plan.job.export.layouts[0])
     spent = time.perf_counter() - start
     refuse([Proven(file=file, verdicts=tuple(seen), fresh_process=False, seconds=spent)])
@@ -131,12 +155,15 @@ def _writer(plan: Plan, parts: Parts, about: Mapping[str, str]) -> Write:
             return _networks(plan, weights, about)
         case Joint() as adapters:
             return _adapters(plan, adapters, about)
+        case Lycoris() as adapters:
+            return _lycoris(plan, adapters, about)
         case _:
             raise AssertionError("nothing else is trained")
 
 
-def _about(plan: Plan, step: int) -> dict[str, str]:
+def _about(plan: Plan, step: int, which: Weights) -> dict[str, str]:
     job = plan.job
+    averaged = {probes.WEIGHTS: which} if job.training.ema is not None else {}
     path = job.model.parts.get(DENOISER) or str(job.model.path)
     return {
         "scumble.job": job.name,
@@ -144,7 +171,9 @@ def _about(plan: Plan, step: int) -> dict[str, str]:
         "scumble.flavour": plan.family.flavour,
         **_of_kind(plan),
         "scumble.steps": str(step),
+        **averaged,
         "scumble.base_model": path if path.startswith("builtin:") else Path(path).name,
+        **simpletuner_run.metadata(plan, step),
     }
 
 
@@ -157,6 +186,11 @@ def _of_kind(plan: Plan) -> dict[str, str]:
                 f"scumble.{n}": ", ".join(f"{v:g}" for v in sorted(each))
                 for n, each in told.items()
             }
+        case LycorisSpec(algo=algo, rank=rank, alpha=alpha, start=None):
+            about = {"scumble.rank": f"{rank}", "scumble.alpha": f"{alpha or rank:g}"}
+            return {"scumble.algorithm": algo, **about}
+        case LycorisSpec():
+            return {}
         case FullSpec(targets=targets):
             return {
                 "scumble.targets": targets if isinstance(targets, str) else ", ".join(targets),
@@ -185,6 +219,28 @@ def _adapters(plan: Plan, adapters: Joint, about: Mapping[str, str]) -> Write:
     return write
 
 
+def _lycoris(plan: Plan, adapters: Lycoris, about: Mapping[str, str]) -> Write:
+    """Files of an adapter in LyCORIS' forms, and beside them what it is made from."""
+    told, slots = adapters.forms(), adapters.told()
+    settings = json.dumps(lycoris.config(slots), separators=(",", ":"))
+    kept = lycoris_proof.Kept(
+        forms=told,
+        keys=plan.family.keys,
+        dtype=plan.job.export.dtype,
+        about={**about, lycoris.CONFIG: settings, **lycoris_proof.marks(told)},
+    )
+    names = adapters.names
+    spelt = {DENOISER: {names.table(n): one for n, one in plan.layers[DENOISER].items()}}
+    base = bases.of_layers(plan.family, spelt, f"{plan.family.name} {plan.family.flavour}")
+
+    def write(file: Path, layout: str) -> tuple[int, Sequence[Verdict]]:
+        count = lycoris_proof.written(file, kept, layout)
+        lycoris.write_config(file.parent, slots)
+        return count, lycoris_proof.seen(file, base)
+
+    return write
+
+
 def _networks(plan: Plan, weights: FullWeights, about: Mapping[str, str]) -> Write:
     """Files of the whole network, its trained weights and the others."""
     values, dtype = weights.model.state_dict(), plan.job.export.dtype
@@ -201,14 +257,35 @@ def _networks(plan: Plan, weights: FullWeights, about: Mapping[str, str]) -> Wri
     return write
 
 
-def _written(plan: Plan, write: Write, layout: str, step: int, tell: Tell) -> Path:
-    """One layout's file, read back and looked at in this process."""
-    job, start = plan.job, time.perf_counter()
-    first = layout == job.export.layouts[0]
-    file = plan.folder / f"{job.name}{'' if first else f'.{layout}'}.safetensors"
+def _named(plan: Plan, which: Weights, layout: str) -> Path:
+    """Where a file is put; the plain name is that of the weights and the layout that are first."""
+    job = plan.job
+    other = "" if which == delivered_of(job.training.ema)[0] else f".{which}"
+    style = "" if layout == job.export.layouts[0] else f".{layout}"
+    return plan.folder / f"{job.name}{other}{style}.safetensors"
+
+
+def _style(plan: Plan, layout: str) -> str:
+    """Whose keys a file has: those of `diffusers` are the library's own for LyCORIS' forms."""
+    own = plan.job.adapter.kind == "lycoris" and layout == lycoris_proof.NATIVE
+    return lycoris.LAYOUT if own else layout
+
+
+def _written(plan: Plan, write: Write, what: tuple[Weights, str], step: int, tell: Tell) -> Path:
+    """The file of these weights in a layout, read back and looked at in this process."""
+    job, start, (which, layout) = plan.job, time.perf_counter(), what
+    file = _named(plan, which, layout)
     count, seen = write(file, layout)
-    size = file.stat().st_size
-    tell(Exported(step=step, file=file, layout=layout, tensors=count, bytes=size))
+    tell(
+        Exported(
+            step=step,
+            file=file,
+            layout=_style(plan, layout),
+            tensors=count,
+            bytes=file.stat().st_size,
+            weights=which if job.training.ema is not None else None,
+        )
+    )
     here = Proven(
         file=file,
         verdicts=tuple(seen),

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 State = Literal["ok", "remark", "unknown", "failed"]
+Weights = Literal["raw", "ema"]
+"""The weights as they train, or their moving average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,9 @@ class Started:
     score_every: int | None = None
     """Steps between comparisons of held-out pairs with copies, likewise."""
 
+    drift_every: int | None = None
+    """Steps between measurements of how far the base model has moved, likewise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed:
@@ -86,6 +91,14 @@ class StepDone:
     largest_change: float | None = None
     """The largest norm of a layer's change then."""
 
+    prior_loss: float | None = None
+    """Mean loss of the step's examples for prior preservation, as it counts in `loss`; None where
+    there were none."""
+
+    extra_passes: int = 0
+    """Passes through the network without gradients: walks of rollouts and answers of the base
+    model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
@@ -107,6 +120,8 @@ class Previewed:
     pictures: tuple[Path, ...]
     prompts: tuple[str, ...]
     seconds: float
+    weights: tuple[Weights, ...] = ()
+    """Whose pictures they are, one for each; empty where there is no average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +181,11 @@ class Measured:
     """Against the lowest of the earlier ones."""
 
     seconds: float
+    raw: Compared | None = None
+    """Of an average: against the weights as they train, at the same step."""
+
+    ema: "Measured | None" = None
+    """The same of the moving average, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,11 +214,36 @@ class Scored:
     """Stands for all that decides what was painted, the network aside."""
 
     seconds: float
+    weights: Weights | None = None
+    """Which weights have painted; None where there is no average."""
 
     @property
     def won(self) -> bool:
         """Whether it is nearer than a copy on the average and on most pairs."""
         return self.ratio is not None and self.ratio.mean < 1 and 2 * self.better > len(self.pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drifted:
+    """How far the base model has moved on prompts that it is not to forget.
+
+    The network's answers against those with the adapter off, as a share of the latter: root mean
+    squares over the same points on the base model's own way from noise to a picture.
+    """
+
+    step: int
+    drift: float
+    """Over all prompts; 0: it answers as the base model does."""
+
+    prompts: dict[str, float]
+    """Of each."""
+
+    conditions: str
+    """Stands for all that decides what was asked, the network aside."""
+
+    seconds: float
+    ema: float | None = None
+    """The same of the moving average, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +255,8 @@ class Exported:
     layout: str
     tensors: int
     bytes: int
+    weights: Weights | None = None
+    """Which weights it holds; None where there is no average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +341,7 @@ Event = (
     | Previewed
     | Measured
     | Scored
+    | Drifted
     | Exported
     | Proving
     | Proven

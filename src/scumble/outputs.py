@@ -1,7 +1,8 @@
-"""What users of sd-scripts look for in their output folder, beside the run's own folder.
+"""What users of other tools look for in their output folder, beside the run's own folder.
 
-Files of epochs and steps with the weights that would be delivered, the finished file, states,
-samples. Only what this run has written itself is ever replaced or taken away.
+SimpleTuner's: the finished file. Those of sd-scripts: files of epochs and steps with the weights
+that would be delivered, the finished file, states, samples. Only what this run has written itself
+is ever replaced or taken away.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scumble.checkpoint.kohya_names import Dates, Due
 from scumble.disk import make_folder, told
 from scumble.errors import DiskError, FileError, gather
 from scumble.events import Event, Exported, Previewed, Saved, StepDone
-from scumble.preflight import kohya_run
+from scumble.preflight import kohya_run, simpletuner_run
 from scumble.preflight.plan import CHECKPOINTS, TITLE, Plan
 from scumble.spec.job import JobSpec
 from scumble.spec.origin import OriginSpec
@@ -36,7 +37,7 @@ SAMPLES = "sample"
 def begun(job: JobSpec, base: Path) -> None:
     """Put the state that `--resume` names among the run's checkpoints. FileError if it is none."""
     origin = job.origin
-    if origin is None or not origin.settings.get("resume"):
+    if origin is None or not kohya_run.is_of(job) or not origin.settings.get("resume"):
         return
     place = base / Path(str(origin.settings["resume"])).expanduser()
     run = Path(job.output_dir).expanduser() / job.name
@@ -46,7 +47,9 @@ def begun(job: JobSpec, base: Path) -> None:
 
 def refused(plan: Plan) -> None:
     """Raise, before training, for files that would be written over and for a disk too small."""
-    if plan.job.origin is None:
+    if simpletuner_run.is_of(plan.job):
+        _written_before(plan)
+    if plan.job.origin is None or not kohya_run.is_of(plan.job):
         return
     folder, dates, memory = _folder(plan.job.origin), kohya_run.dates(plan), kohya_run.memory(plan)
     kohya_states.tidied(folder, memory.written.__contains__)
@@ -59,6 +62,14 @@ def refused(plan: Plan) -> None:
     problem = "is there already, and this run has not written it"
     problems = [FileError(folder / name, problem, remedy) for name in foreign]
     gather(TITLE, [*problems, *_room(plan, folder, coming)])
+
+
+def _written_before(plan: Plan) -> None:
+    """Raise for the finished file of another run."""
+    place = simpletuner_run.finished(plan.job)
+    if place is not None and _is_foreign(place, kohya_run.memory(plan)):
+        problem = "is there already, and this run has not written it"
+        raise FileError(place, problem, "move it away, or choose another output_dir")
 
 
 def _is_foreign(place: Path, memory: kohya_memory.Memory) -> bool:
@@ -88,7 +99,7 @@ def beside(
 
     A state is made of the checkpoint of its step: the loop's own, else one that `save` writes.
     """
-    if plan.job.origin is None:
+    if plan.job.origin is None or not kohya_run.is_of(plan.job):
         yield from events
         return
     dates = kohya_run.dates(plan)
@@ -142,14 +153,16 @@ def _states(plan: Plan, folder: Path, dates: Dates, saved: Saved) -> None:
 
 
 def copied(plan: Plan, files: Sequence[Path]) -> tuple[Path, ...]:
-    """The delivered file once more, where sd-scripts' users look for it; none for other jobs."""
-    if plan.job.origin is None or not files:
-        return ()
-    place = _folder(plan.job.origin) / kohya_run.dates(plan).final
-    _note(plan, place, kohya_memory.begun)
-    _copy(files[0], place)
-    _note(plan, place, kohya_memory.noted)
-    return (place,)
+    """Delivered files once more, where users of the job's other tool look for them; none for other
+    jobs."""
+    places = simpletuner_run.places(plan, files)
+    if plan.job.origin is not None and kohya_run.is_of(plan.job) and files:
+        places = {_folder(plan.job.origin) / kohya_run.dates(plan).final: files[0]}
+    for place, file in places.items():
+        _note(plan, place, kohya_memory.begun)
+        _copy(file, place)
+        _note(plan, place, kohya_memory.noted)
+    return tuple(places)
 
 
 def _copy(file: Path, place: Path) -> None:
@@ -189,10 +202,13 @@ class Samples:
     def __call__(self, event: Event) -> None:
         """Copy the pictures of a preview; what else happens is of no interest."""
         match event:
-            case Previewed(step=step, pictures=pictures):
+            case Previewed(step=step, pictures=pictures, weights=weights):
                 when = time.strftime("%Y%m%d%H%M%S")
+                each = len(pictures) // max(1, len(set(weights)))
                 for number, picture in enumerate(pictures):
-                    self._copy(picture, self._name(step, number, when))
+                    name = self._name(step, number % each, when)
+                    averaged = picture.name.endswith(".ema.png")
+                    self._copy(picture, name.replace(".png", "_ema.png") if averaged else name)
             case _:
                 pass
 
@@ -216,4 +232,6 @@ class Samples:
 
 def samples(plan: Plan) -> tuple[Tell, ...]:
     """Who copies previews; nobody for other jobs."""
-    return () if plan.job.origin is None else (Samples(plan, plan.job.origin),)
+    if plan.job.origin is None or not kohya_run.is_of(plan.job):
+        return ()
+    return (Samples(plan, plan.job.origin),)

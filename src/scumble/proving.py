@@ -11,17 +11,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from scumble import families
-from scumble.checkpoint import bases, merging, network, network_proof, verdicts
+from scumble.checkpoint import (
+    bases,
+    lycoris,
+    lycoris_proof,
+    merging,
+    network,
+    network_proof,
+    on_disk,
+    verdicts,
+)
 from scumble.checkpoint.bases import DENOISER
 from scumble.checkpoint.verdicts import Base
 from scumble.errors import JobError
-from scumble.events import Proven, State, Verdict
+from scumble.events import Proven, State, Verdict, Weights
 from scumble.families import weights
 from scumble.hardware.device import Place, place_for
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec
-from scumble.validation import pipelines, probes
+from scumble.validation import formed, pipelines, probes
 from scumble.validation.against import against_pipeline
 from scumble.validation.probes import Kit
 from scumble.validation.stage import Stage, compared, weighed
@@ -53,7 +64,8 @@ def proofs(asked: Asked) -> Iterator[Proven]:
     """Each file's verdicts; ScumbleError for what is wrong with the model or the run."""
     if asked.pipeline:
         pipelines.refuse_without_peft()
-    kit = probes.read(asked.run / probes.FOLDER / probes.FILE) if asked.run else None
+    kits = _kits(asked)
+    kit = next(iter(kits.values()), None)
     spec, base = _model(asked, kit)
     if spec is None:
         family = families.find(asked.family, asked.flavour)
@@ -61,7 +73,7 @@ def proofs(asked: Asked) -> Iterator[Proven]:
         for file in asked.files:
             start, whole = time.perf_counter(), network.is_network(file, family.keys)
             seen = network_proof.looked(family, file) if whole else None
-            yield _proven(file, seen or verdicts.looked(file, against).verdicts, (), start)
+            yield _proven(file, seen or lycoris_proof.seen(file, against), (), start)
         return
     stage = Stage(
         model=_opened(asked, spec, base, kit),
@@ -73,11 +85,40 @@ def proofs(asked: Asked) -> Iterator[Proven]:
     )
     told = f"{spec.family} {spec.flavour} of {spec.parts.get(DENOISER) or spec.path}"
     against = bases.of_model(stage.model, told, asked.files)
-    for number, file in enumerate(asked.files):
+    painted: set[Weights] = set()
+    for file in asked.files:
+        which = _whose(file)
+        if stage.kit is not kits.get(which):
+            stage = replace(stage, kit=kits[which], lent=stage.denoiser)
+        first = which not in painted if kits else not painted
+        painted.add(which)
         if network.is_network(file, stage.family.keys):
-            yield _whole(stage, file, first=number == 0, pipeline=asked.pipeline)
+            yield _whole(stage, file, first=first, pipeline=asked.pipeline)
+        elif lycoris.is_one(file):
+            yield _formed(stage, file, against, first=first, pipeline=asked.pipeline)
         else:
-            yield _staged(stage, file, against, first=number == 0, pipeline=asked.pipeline)
+            yield _staged(stage, file, against, first=first, pipeline=asked.pipeline)
+
+
+def _kits(asked: Asked) -> dict[Weights, Kit]:
+    """What the run has kept of the weights that the files hold; nothing where no run is named."""
+    if asked.run is None:
+        return {}
+    folder = asked.run / probes.FOLDER
+    kits: dict[Weights, Kit] = {}
+    for which in map(_whose, asked.files):
+        if which not in kits:
+            kits[which] = probes.read(folder / probes.kept_as(which))
+    return kits
+
+
+def _whose(file: Path) -> Weights:
+    """Which weights of a run a file says it holds."""
+    try:
+        told = on_disk.metadata(file)
+    except (SafetensorError, OSError):  # what is wrong with it, its verdicts say
+        return "raw"
+    return "ema" if told.get(probes.WEIGHTS) == "ema" else "raw"
 
 
 def _whole(stage: Stage, file: Path, *, first: bool, pipeline: bool) -> Proven:
@@ -93,7 +134,7 @@ def _whole(stage: Stage, file: Path, *, first: bool, pipeline: bool) -> Proven:
     paints = first and stage.request is not None
     base, plain = stage.plain_velocities, stage.painted() if paints else None
     stage.denoiser.to("cpu")  # two of them at once may be too many for a card
-    worn = replace(stage, model=network_proof.placed(stage.model, file))
+    worn = replace(stage, model=network_proof.placed(stage.model, file), lent=None)
     found += weighed(worn, worn.answers(), base)
     if plain is not None:
         again, pictures = compared(worn, worn.painted(), plain, file.stem)
@@ -122,6 +163,25 @@ def _staged(stage: Stage, file: Path, base: Base, *, first: bool, pipeline: bool
     return _proven(file, found, pictures, start)
 
 
+def _formed(stage: Stage, file: Path, base: Base, *, first: bool, pipeline: bool) -> Proven:
+    """One file in LyCORIS' forms on a model that is there; the first one paints."""
+    start, look = time.perf_counter(), lycoris_proof.looked(file, base)
+    found, pictures = list(look.verdicts), ()
+    if pipeline:
+        words = "the plain pipeline was not asked: it does not read LyCORIS' own keys"
+        found.append(_verdict("pipeline", "unknown", words))
+    if not look.fits or look.forms is None:
+        words = "the network was not run: the file does not fit it"
+        return _proven(file, [*found, _verdict("velocity", "unknown", words)], (), start)
+    found += formed.velocity(stage, look.forms)
+    if first and stage.request:
+        again, pictures = formed.picture(stage, look.forms, file.stem)
+        found += again
+    elif first and stage.kit:
+        found.append(_verdict("picture", "unknown", NO_PICTURE))
+    return _proven(file, found, pictures, start)
+
+
 def _opened(asked: Asked, spec: ModelSpec, base: Path, kit: Kit | None) -> weights.Model:
     """The model, as far as it is needed: few proofs read a text."""
     family = families.find(spec.family, spec.flavour)
@@ -132,6 +192,8 @@ def _opened(asked: Asked, spec: ModelSpec, base: Path, kit: Kit | None) -> weigh
     if kit and kit.about["request"] is not None:
         parts.append("autoencoder")
     model = weights.opened(family, spec, base, parts=None if asked.pipeline else parts)
+    if kit and (kept := kit.about.get("quantised layers")):
+        model = weights.kept_in(model, Path(str(kept)))
     return merging.with_merged(model, spec, base)
 
 

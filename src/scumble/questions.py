@@ -10,7 +10,9 @@ from typing import Any
 from scumble.data.picture_set import PictureSet
 from scumble.data.saying import Saying
 from scumble.disk import made
+from scumble.events import Weights
 from scumble.families.family import Entry
+from scumble.families.quantised import FOLDER
 from scumble.families.reader import worded
 from scumble.observers import pictures
 from scumble.preflight.plan import Plan
@@ -26,8 +28,11 @@ PROMPT = "a photograph of a cat"
 """What encoders that are trained are asked to read where the job makes no previews."""
 
 
-def keep(plan: Plan, parts: Parts, asked: Asked, base: Path, step: int) -> None:
-    """What the network answers now, at a few points, with the adapter and without."""
+def keep(
+    plan: Plan, parts: Parts, asked: Asked, base: Path, step: int, which: Weights = "raw"
+) -> None:
+    """What the network answers now, with these weights in it, at a few points, and what it answers
+    without the adapter."""
     family, place, method = plan.family, plan.place, parts.method
     points = _points(plan, asked)
     with parts.adapters.off():
@@ -38,10 +43,10 @@ def keep(plan: Plan, parts: Parts, asked: Asked, base: Path, step: int) -> None:
     trained = probes.velocities(family, method.net, place, points)
     folder = plan.folder / probes.FOLDER
     made(folder)
-    about = _kit_about(plan, asked, base, step)
+    about = _kit_about(plan, asked, base, step, which)
     preview = _preview(method, asked[0]) if asked else probes.Preview()
     kit = Kit(probes=points, trained=trained, base=plain, about=about, preview=preview)
-    probes.write(folder / probes.FILE, kit)
+    probes.write(folder / probes.kept_as(which), kit)
 
 
 def _points(plan: Plan, asked: Asked) -> Probes:
@@ -79,13 +84,14 @@ def _most_shown(one: PictureSet) -> int:
     return most if one.spec.reference_sampling == "combined" else min(1, most)
 
 
-def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any]:
+def _kit_about(plan: Plan, asked: Asked, base: Path, step: int, which: Weights) -> dict[str, Any]:
     model = plan.job.model.model_copy(update={"text_tokens": plan.tokens})
     request = asked[0].request if asked else None
-    picture = pictured(plan, request, step) if request else None
+    picture = pictured(plan, request, step, which) if request else None
     return {
         "model": model.model_dump(mode="json"),
         "base": str(base.resolve()),
+        "quantised layers": str((plan.cache / FOLDER).resolve()),
         "device": str(plan.place.device),
         "precision": plan.place.precision,
         "dtype": plan.job.export.dtype,
@@ -96,14 +102,16 @@ def _kit_about(plan: Plan, asked: Asked, base: Path, step: int) -> dict[str, Any
     }
 
 
-def pictured(plan: Plan, request: Request, step: int) -> Path | None:
+def pictured(plan: Plan, request: Request, step: int, which: Weights = "raw") -> Path | None:
     """The run's own picture of a request at a step, told by its sidecar: a job may have changed
     what is painted since an earlier start."""
+    averaged = {"weights": which} if plan.job.training.ema is not None else {}
     made_so = {
         **asdict(request),
         "step": step,
         "text_tokens": plan.tokens,
         "text_mask": plan.model.masked,
         "precision": plan.place.precision,
+        **averaged,
     }
     return pictures.made_as(pictures.samples(plan.folder, step), made_so)

@@ -22,6 +22,7 @@ from scumble.data.library import Library
 from scumble.data.manifest import samples
 from scumble.delivery import Delivery, as_delivered, delivered, proven
 from scumble.disk import claimed, made
+from scumble.drifting import Drifting
 from scumble.errors import DiskError, ScumbleError, leaves
 from scumble.events import (
     Event,
@@ -35,6 +36,7 @@ from scumble.events import (
 from scumble.families.fingerprints import fingerprints
 from scumble.hardware import parallel
 from scumble.hardware.parallel import Crew, Elsewhere
+from scumble.hardware.quantisers.table import made_by
 from scumble.launch import launched
 from scumble.measuring import Measuring
 from scumble.observers import trackers
@@ -47,6 +49,7 @@ from scumble.preflight.forecast import tokens_per_unit
 from scumble.preflight.plan import CHECKPOINTS, Plan, prepared
 from scumble.questions import pictured
 from scumble.sittings import sittings
+from scumble.spec.averaging import previewed
 from scumble.spec.job import JobSpec
 from scumble.spec.load import resolved
 from scumble.trainer import optimizers
@@ -273,9 +276,11 @@ def _begun(plan: Plan, library: Library, parts: Parts, asked: Asked, tell: Tell)
         words = f"All {after} steps are taken; what they led to is delivered and proven again"
         tell(Warned(text=f"{words} (raise training.steps to go on)."))
     measuring, comparing = Measuring(plan, library, parts), Comparing(plan, library, parts)
-    parts = replace(parts, measure=measuring, compare=comparing)
+    drifting = Drifting(plan, library, parts)
+    parts = replace(parts, measure=measuring, compare=comparing, drift=drifting)
     begun = _opening(plan, parts, asked, after)
-    for event in chain(begun, measuring.opening(after, dates), comparing.opening(after, dates)):
+    looked = (one.opening(after, dates) for one in (measuring, comparing, drifting))
+    for event in chain(begun, *looked):
         tell(event)
     for text in (*plan.remarks, *optimizers.advice(plan.job.training)):
         tell(Warned(text=text))
@@ -298,6 +303,7 @@ def _dates(plan: Plan) -> Dates:
         saves=job.saving.every,
         measures=measures.every(plan),
         compares=job.validation.pairs.every if pairs else None,
+        drifts=measures.drift_every(plan),
     )
 
 
@@ -319,10 +325,13 @@ def _opening(plan: Plan, parts: Parts, asked: Asked, after: int) -> Iterator[Eve
         steps_per_epoch=plan.steps_per_epoch,
         measure_every=dates.measures,
         score_every=dates.compares,
+        drift_every=dates.drifts,
     )
     final = after >= job.training.steps
     due = dates.previews > 0 and (after == 0 or final or dates.preview(after, job.training.steps))
-    if due and any(pictured(plan, one.request, after) is None for one in asked):
+    kinds = previewed(job.training.ema)
+    there = (pictured(plan, one.request, after, which) for which in kinds for one in asked)
+    if due and any(file is None for file in there):
         yield parts.preview(after)
 
 
@@ -335,6 +344,9 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "device": {"kind": place.device.type, "precision": place.precision},
         "model": {
             "path": plan.job.model.path,
+            "quantised": {
+                part: f"{one} ({made_by(one)})" for part, one in plan.model.quantising.parts.items()
+            },
             "parts": {name: source.told for name, source in plan.model.parts.items()},
             "files": {
                 f"{Path(path).parent.name}/{Path(path).name}": digest

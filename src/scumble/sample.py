@@ -10,11 +10,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from scumble import families
-from scumble.adapters.attach import Adapters
-from scumble.adapters.layouts import Changes
-from scumble.adapters.worn import put_on
-from scumble.checkpoint import bases, combine, export, merging, network, network_proof
-from scumble.checkpoint.verdicts import misfits
+from scumble.adapters.trained import Trained
+from scumble.checkpoint import bases, merging, network, network_proof
+from scumble.checkpoint.outfits import Outfit, read_for, worn
 from scumble.data import packing
 from scumble.data.cache import Missing
 from scumble.data.hashing import hashed
@@ -28,7 +26,7 @@ from scumble.families.family import Entry, Family
 from scumble.families.reader import Reader
 from scumble.hardware.blocks import Net, plain
 from scumble.hardware.device import Place, place_for
-from scumble.preflight import located, showing
+from scumble.preflight import located, quantising, showing
 from scumble.sittings import beside, cited
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.model import ModelSpec
@@ -60,6 +58,9 @@ class Sampling:
     """Whether adapters are worked into the weights, rounded as these are; else they stay beside
     them."""
 
+    quantised: Path | None = None
+    """Where quantised layers are kept; None: nowhere."""
+
     areas: tuple[int | None, ...] = ()
     """Sides of the squares that pictures shown along are as large as, in order; None or none: the
     preview's own."""
@@ -75,14 +76,12 @@ def sampled(asked: Sampling) -> Iterator[Path]:
     """Make the pictures one after another; each file's path as soon as it is written."""
     asked, model = _opened(asked)
     family, place = model.family, place_for(asked.hardware)
-    changes = worn_together(model, asked.adapters)
+    outfits = _dressing(model, asked.adapters)
     made(asked.out)
     tokens, wanted = model.tokens(asked.model.text_tokens), _wanted(asked, family)
 
     def dress(part: str, module: nn.Module) -> None:
-        adapters = put_on(module, changes.get(part, {}), aliases(model, part), 1.0)
-        if asked.merged:
-            adapters.merge()
+        worn(outfits, module, part, aliases(model, part), merged=asked.merged)
 
     shown = _seen(model, place, [looks for _, looks in wanted])
     texts = [one for each in wanted for one in _texts(family, *each)]
@@ -162,15 +161,22 @@ def _opened(asked: Sampling) -> tuple[Sampling, weights.Model]:
     if len(whole) > 1:
         told, remedy = f"{len(whole)} files hold whole networks", "name one of them"
         problems.append(JobError("--adapter", told, remedy))
+    if asked.merged and asked.model.quantised:
+        problem = "the adapters cannot be worked into quantised weights"
+        remedy = "leave --merge out, or name them in `model.merged`"
+        problems.append(JobError("--merge", problem, remedy))
     validation = located.previews(asked.validation, asked.base)
     asked = replace(asked, validation=validation)
     gather("these pictures cannot be made", [*problems, *showing.refused(validation, family)])
+    quantising.checked(asked.model, None, family, place_for(asked.hardware))
     if whole:
         rest = tuple(one for one in asked.adapters if one not in whole)
         parts = {**asked.model.parts, bases.DENOISER: str(whole[0][0].absolute())}
         spec = asked.model.model_copy(update={"parts": parts})
         asked = replace(asked, model=spec, adapter=None, beside=rest)
     model = weights.opened(family, asked.model, asked.base)
+    if asked.quantised is not None:
+        model = weights.kept_in(model, asked.quantised)
     model = merging.with_merged(model, asked.model, asked.base)
     return asked, network_proof.placed(model, whole[0][0]) if whole else model
 
@@ -204,11 +210,11 @@ class Studio:
         """`asked.validation` is only checked; `paint` is told what to paint."""
         self.asked, self.model = _opened(asked)
         self._place = place_for(asked.hardware)
-        self._changes = _read(self.model, [file for file, _ in self.asked.adapters])
+        self._outfits = _read(self.model, [file for file, _ in self.asked.adapters])
         self._tokens = self.model.tokens(asked.model.text_tokens)
         self._painter = previews.Painter(self.model, self._place)
         self._modules: dict[str, nn.Module] = {}
-        self._worn: list[Adapters] = []
+        self._worn: list[Trained] = []
         self._reader = self._encoders() if stays else None
         made(asked.out)
 
@@ -219,14 +225,14 @@ class Studio:
 
     def strengths(self, much: Sequence[float]) -> None:
         """Wear so much of each adapter from now on; JobError where that cannot be."""
-        if self.asked.merged or len(much) != len(self._changes):
-            told = f"{len(much)} strengths for {len(self._changes)} adapters"
+        if self.asked.merged or len(much) != len(self._outfits):
+            told = f"{len(much)} strengths for {len(self._outfits)} adapters"
             problem = "the adapters are part of the weights" if self.asked.merged else told
             raise JobError("--m", problem, "give one for each adapter that is not merged")
         files = [file for file, _ in self.asked.adapters]
         beside = tuple(zip(files, much, strict=True))
         self.asked = replace(self.asked, adapter=None, beside=beside)
-        for adapters in self._worn:
+        for adapters in reversed(self._worn):
             adapters.detach()
         self._worn.clear()
         for part, module in self._modules.items():
@@ -270,24 +276,24 @@ class Studio:
     def _wear(self, part: str, module: nn.Module) -> None:
         """Put all adapters on a module."""
         much = [strength for _, strength in self.asked.adapters]
-        mine = [{part: told.get(part, {})} for told in self._changes]
-        layers = _strong(mine, much).get(part, {})
-        adapters = put_on(module, layers, aliases(self.model, part), 1.0)
-        if self.asked.merged:
-            adapters.merge()
-        elif part in self._modules:
-            self._worn.append(adapters)
+        mine = list(zip(self._outfits, much, strict=True))
+        merged = self.asked.merged
+        adapters = worn(mine, module, part, aliases(self.model, part), merged=merged)
+        if part in self._modules:
+            self._worn += adapters
 
 
-def worn_together(model: weights.Model, adapters: Sequence[tuple[Path, float]]) -> Changes:
-    """The changes of adapter files, each at its strength, as one."""
+def _dressing(
+    model: weights.Model, adapters: Sequence[tuple[Path, float]]
+) -> list[tuple[Outfit, float]]:
+    """What adapter files hold, and how much of each."""
     read = _read(model, [file for file, _ in adapters])
-    return _strong(read, [strength for _, strength in adapters])
+    return list(zip(read, [strength for _, strength in adapters], strict=True))
 
 
-def _read(model: weights.Model, files: Sequence[Path]) -> list[Changes]:
+def _read(model: weights.Model, files: Sequence[Path]) -> list[Outfit]:
     """What each file holds; an ExceptionGroup of all that does not fit."""
-    read: list[Changes] = []
+    read: list[Outfit] = []
     problems: list[ScumbleError] = []
     for file in files:
         try:
@@ -298,24 +304,10 @@ def _read(model: weights.Model, files: Sequence[Path]) -> list[Changes]:
     return read
 
 
-def _strong(read: Sequence[Changes], much: Sequence[float]) -> Changes:
-    return combine.added(list(zip(read, much, strict=True)))
-
-
 def _next(folder: Path) -> int:
     """The first number that no picture there has: nothing is painted over."""
     numbers = [file.name.split("-")[0] for file in folder.glob("*-*.png")]
     return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
-
-
-def read_for(model: weights.Model, file: Path) -> Changes:
-    """The changes in an adapter file; every layer that does not fit the model is told at once."""
-    told = export.layers(file, model.family.keys)
-    if unfit := misfits(told, bases.of_parts(model, told)):
-        more = f" (and {len(unfit) - 1} more layers like it)" if len(unfit) > 1 else ""
-        remedy = "this adapter was made for another model"
-        raise FileError(file, f"{unfit[0]}{more}", remedy)
-    return told
 
 
 def aliases(model: weights.Model, part: str) -> tuple[tuple[str, str], ...]:

@@ -165,10 +165,12 @@ def test_every_example_is_listed_with_what_it_shows(capsys: pytest.CaptureFixtur
 def test_an_example_is_copied_but_never_over_anything(name: str, tmp_path: Path) -> None:
     to = tmp_path / "copy"
     assert main(["examples", "copy", name, str(to)]) == 0
-    assert open_job(str(to / "job.yaml"))[0] == open_job(f"example={name}")[0]
-    (to / "job.yaml").write_text("mine")
+    file = examples.job_in(to)
+    if file.name == examples.JOB:
+        assert open_job(str(file))[0] == open_job(f"example={name}")[0]
+    file.write_text("mine")
     assert main(["examples", "copy", name, str(to)]) == 2
-    assert (to / "job.yaml").read_text() == "mine"
+    assert file.read_text() == "mine"
 
 
 def test_what_an_example_shows_is_its_first_comment(job: Path) -> None:

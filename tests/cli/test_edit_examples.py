@@ -15,10 +15,10 @@ from scumble.preflight.plan import Plan, prepared
 from tests.toys import job, pictures
 
 MODELS = {
-    "kontext.peft-lora": "builtin:tiny-flux-kontext",
-    "qwen_image.peft-lora": "builtin:tiny-qwen-image",
-    "qwen_image.edit-v1-lora": "builtin:tiny-qwen-edit",
-    "qwen_image.edit-v2-lora": "builtin:tiny-qwen-edit-plus",
+    "kontext-edit": "builtin:tiny-flux-kontext",
+    "qwen-style": "builtin:tiny-qwen-image",
+    "qwen-edit": "builtin:tiny-qwen-edit",
+    "qwen-edit-plus": "builtin:tiny-qwen-edit-plus",
 }
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from scumble.assembly import source
+from scumble.caching import encoded
 from scumble.data import masks
+from scumble.preflight.plan import prepared
 from scumble.spec.references import MaskSpec
+from tests.toys import job, pictures
 
 
 def square(size: int = 32, side: int = 8) -> np.ndarray:
@@ -96,3 +105,60 @@ def test_the_mask_that_was_given_is_left_alone() -> None:
     values(grey, invert=True, grow=4, blur=2, minimum=0.1)
     masks.grown(grey, -2)
     assert (grey == before).all()
+
+
+def binary(grey: np.ndarray, cells: int = 8, **settings: object) -> np.ndarray:
+    spec = MaskSpec.model_validate({"alpha": True, "binary": True, **settings})
+    return masks.weights(grey, spec, cells)
+
+
+def test_a_binary_mask_counts_any_place_that_is_not_black() -> None:
+    grey = np.zeros((32, 32), np.uint8)
+    grey[9, 9], grey[20:, 20:] = 3, 200
+    found = binary(grey)
+    assert set(np.unique(found)) == {0.0, 1.0}
+    assert found[1, 1] == 1 and found[2, 2] == 1 and found.sum() == 5
+    assert binary(grey, minimum=0.25)[0, 0] == np.float32(0.25), "what black counts all the same"
+    assert binary(grey, grow=20).all()
+
+
+def test_other_masks_are_as_they_were_once_they_are_small() -> None:
+    spec = MaskSpec.model_validate({"alpha": True, "minimum": 0.3, "blur": 1})
+    found = masks.weights(square(), spec, 8)
+    assert (found == masks.reduced(masks.values(square(), spec), 8)).all()
+    assert found.min() == pytest.approx(0.3) and found.min() < found.max() <= 1
+
+
+def colours(file: Path) -> Path:
+    """Black, dark blue, which is black in grey, and white."""
+    picture = np.zeros((16, 48, 3), np.uint8)
+    picture[:, 16:32, 2], picture[:, 32:] = 2, 255
+    Image.fromarray(picture).save(file)
+    return file
+
+
+def mask_of(root: Path, **settings: Any) -> torch.Tensor:
+    """The mask of a training batch, as the job's set gets it."""
+    pictures(root / "set", [(48, 16)])
+    (root / "masks").mkdir(exist_ok=True)
+    colours(root / "masks" / "p00.png")
+    data = [
+        {"id": "set", "folder": "set", "resolution": [48, 16]}
+        | {"sizing": {"kind": "buckets", "step": 16, "minimum": 16}}
+        | {"mask": {"folder": "masks", **settings}}
+    ]
+    plan = prepared(job(root, data=data, training__units_per_step=1), root)
+    with encoded(plan, lambda event: None) as library:
+        batch = next(source(plan, library).step(1)).batch
+    assert batch.masks is not None
+    return batch.masks
+
+
+def test_masks_of_a_set_are_made_binary_and_divided_by_their_mean(tmp_path: Path) -> None:
+    grey, lit = mask_of(tmp_path), mask_of(tmp_path, binary=True)
+    columns = [one[0, 0, 0, [0, 2, 4]].tolist() for one in (grey, lit)]
+    assert columns == [[0, 0, 1], [0, 1, 1]], "the cache knows one from the other"
+    even = mask_of(tmp_path, normalise=True)
+    torch.testing.assert_close(even, 3 * grey)
+    assert even.mean().item() == pytest.approx(1)
+    assert mask_of(tmp_path, normalise=True, invert=True, binary=True).isfinite().all()

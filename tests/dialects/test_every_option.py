@@ -9,8 +9,8 @@ import pytest
 
 from scumble.dialects.kohya import files
 from scumble.dialects.kohya.job import converted
-from scumble.dialects.kohya.option import Option
 from scumble.dialects.kohya.table import OPTIONS
+from scumble.dialects.option import Option
 from scumble.errors import leaves
 from tests.dialects.kohya_desk import header, laid_out
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from scumble.dialects.kohya import learning
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
+from scumble.dialects.notes import Draft
 from scumble.spec.objective import ObjectiveSpec
 from scumble.spec.validation import HeldOutSpec
 from tests.objective.test_sd_scripts import LOSSES, WITHOUT, golden, loss, loss_name, objective

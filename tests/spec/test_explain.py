@@ -24,8 +24,8 @@ def test_no_two_settings_share_a_path_unless_they_are_of_different_kinds() -> No
 
 
 def test_a_setting_tells_its_type_default_and_limits() -> None:
-    rank, steps = only("adapter.rank"), only("training.steps")
-    assert (rank.type, rank.limits, rank.default) == ("whole number", "above 0", "16")
+    keep, steps = only("training.batch_size"), only("training.steps")
+    assert (keep.type, keep.limits, keep.default) == ("whole number", "above 0", "1")
     assert steps.default == "required"
     assert only("training.clip_norm").type == "number or null"
     assert only("training.schedule.floor").limits == "from 0 to 1"
@@ -34,7 +34,9 @@ def test_a_setting_tells_its_type_default_and_limits() -> None:
 
 
 def test_kinds_of_a_section_are_shown_as_alternatives() -> None:
-    assert only("objective.times.law").type == "`uniform`, `sigmoid` or `table`"
+    assert only("objective.weighting").type == "`none`, `sigma_sqrt` or `cosmap`"
+    laws = only("objective.times.law")
+    assert laws.type == "`uniform`, `sigmoid`, `table`, `beta`, `cubic` or `listed`"
     assert only("objective.times.law").default == "sigmoid"
     assert only("objective.times.scale").when == "law: table"
     assert {one.when for one in find("objective.times.mean")} == {"law: sigmoid", "law: table"}

@@ -190,9 +190,13 @@ BROKEN: list[tuple[str, Format, str]] = [
     ("// empty", "json", "there is no job in it"),
     ("a = abc", "toml", "job.toml:1: this is not valid TOML (invalid value)"),
     ("a = 1\na = 2", "toml", "a name is given twice"),
-    ('{"--model_family": "flux"}', "json", "this is a file for SimpleTuner, whose language is not"),
-    ('{"model_family": "flux", "lora_rank": 4}', "json", "this is a file for SimpleTuner"),
-    ('[{"id": "a", "instance_data_dir": "x"}]', "json", "SimpleTuner (data backends)"),
+    ('{"--model_family": "flux"}', "json", "a configuration for SimpleTuner; run it as it is"),
+    ('{"model_family": "flux", "lora_rank": 4}', "json", "this is a configuration for SimpleTuner"),
+    (
+        '[{"id": "a", "instance_data_dir": "x"}]',
+        "json",
+        "SimpleTuner (data backends), not a job; name it with",
+    ),
     ("[[datasets]]\n[[datasets.subsets]]\nimage_dir='x'", "toml", "sd-scripts (a dataset file)"),
     ("network_dim = 4", "toml", "this is a file for sd-scripts"),
 ]

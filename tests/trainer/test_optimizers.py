@@ -26,6 +26,14 @@ from tests import toys
 RATES = {"prodigy": 1.0, "lion": 0.03, "lion-8bit": 0.03}
 AVERAGING = ("adamw-schedulefree", "radam-schedulefree", "pytorch_optimizer.SPlus")
 OTHERS = ("pytorch_optimizer.SOAP", "pytorch_optimizer.MADGRAD", "pytorch_optimizer.Muon")
+LOW_BIT = ("torchao.AdamW8bit", "torchao.AdamW4bit", "torchao.AdamFp8", "torchao.AdamWFp8")
+PACKAGED = (
+    *("torch.Adam", "torch.SGD", "torch.RAdam", "torch.NAdam", "torch.RMSprop", "torch.Adagrad"),
+    *("torch.Adadelta", "torch.Adafactor", "torch.Adamax", "torch.ASGD"),
+    *("optimi.StableAdamW", "optimi.RAdam", "optimi.Ranger", "optimi.Adan", "optimi.SGD"),
+    *("bitsandbytes.Adagrad8bit", "bitsandbytes.Adam8bit", "bitsandbytes.AdEMAMix8bit"),
+    *("schedulefree.SGDScheduleFree", *LOW_BIT),
+)
 Parameters = dict[str, nn.Parameter]
 
 
@@ -94,7 +102,7 @@ def test_it_lowers_a_parabola(name: str) -> None:
         assert loss_of(parameters).item() < before / 2
 
 
-@pytest.mark.parametrize("name", (*OPTIMIZERS, *AVERAGING[2:], *OTHERS))
+@pytest.mark.parametrize("name", (*OPTIMIZERS, *AVERAGING[2:], *OTHERS, *PACKAGED))
 def test_saved_and_put_back_it_takes_the_same_steps(name: str) -> None:
     unbroken = weights(name)
     optimizer = optimizer_of(name, unbroken)
@@ -145,6 +153,62 @@ def test_the_state_of_eight_bit_ones_is_in_bytes_and_their_tables_are_kept_once(
     second, again = resumed("adamw-8bit", parameters, kept(optimizer, parameters))
     one, other = again.state[second["down"]], again.state[second["up"]]
     assert one["qmap1"] is other["qmap1"] and one["qmap1"] is not one["qmap2"]
+
+
+@pytest.mark.parametrize(("name", "size"), [("AdamW8bit", 1.0), ("AdamW4bit", 0.5)])
+def test_low_bit_states_are_built_of_codes_and_few_scales(name: str, size: float) -> None:
+    parameters = weights("adamw")
+    optimizer = optimizer_of(f"torchao.{name}", parameters)
+    walk(parameters, optimizer, 1)
+    tensors, others = state_of(optimizer, parameters)
+    codes = tensors["down/exp_avg/codes"]
+    assert codes.dtype == torch.uint8 and codes.numel() == 32 * 160 * size
+    assert tensors["small/exp_avg"].dtype == torch.float32
+    assert others["parameters"]["up"]["dict"][1][1]["built"] == name.replace("AdamW", "OptimState")
+
+
+def test_low_bit_ones_take_the_rate_of_each_step() -> None:
+    moved = []
+    for rate in (1e-4, 2e-4):
+        parameters = weights("adamw")
+        before = parameters["up"].detach().clone()
+        walk(parameters, optimizer_of("torchao.AdamWFp8", parameters, weight_decay=0.0), 1, rate)
+        moved.append((parameters["up"] - before).abs().median().item())
+    assert moved == pytest.approx([1e-4, 2e-4], rel=0.05)
+
+
+def test_fp8_is_refused_in_words_on_a_card_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for found in ((8, 6), (8, 9)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=found: found)
+        if found < (8, 9):
+            with pytest.raises(
+                JobError, match=r"capability 8.6\); it needs 8.9; take torchao.AdamW8"
+            ):
+                optimizers.checked(OptimizerSpec(name="torchao.AdamWFp8"))
+        else:
+            optimizers.checked(OptimizerSpec(name="torchao.AdamWFp8"))
+
+
+def found_by_prodigy(steps: int, **options: Any) -> float:
+    parameters = weights("prodigy")
+    optimizer = optimizer_of("prodigy", parameters, **options)
+    walk(parameters, optimizer, steps)
+    return optimizer.param_groups[0]["d"]
+
+
+def test_prodigy_stops_seeking_when_it_is_told_to_and_goes_on_so_after_a_break() -> None:
+    early, late = found_by_prodigy(20), found_by_prodigy(60)
+    assert early < late
+    assert found_by_prodigy(60, stop_after=20) == early
+    parameters = weights("prodigy")
+    optimizer = optimizer_of("prodigy", parameters, stop_after=20)
+    walk(parameters, optimizer, 30)
+    second, again = resumed("prodigy", parameters, kept(optimizer, parameters), stop_after=20)
+    walk(second, again, 30)
+    walk(parameters, optimizer, 30)
+    assert again.param_groups[0]["d"] == early
+    assert all(torch.equal(second[key], parameters[key]) for key in second)
 
 
 def test_bf16_weights_with_kahans_sum_go_where_rounding_alone_would_stand_still() -> None:
@@ -316,6 +380,7 @@ def test_others_show_the_weights_as_they_are() -> None:
         ("Lion8bit", "lion-8bit"),
         ("Prodigy", "prodigy"),
         ("CAME", "came"),
+        ("SOAP", "soap"),
     ],
 )
 def test_names_are_known_as_other_trainers_write_them(written: str, row: str) -> None:
@@ -326,7 +391,21 @@ def test_names_are_known_as_other_trainers_write_them(written: str, row: str) ->
     ("name", "options", "words"),
     [
         ("adamv", {}, "did you mean 'adamw'"),
-        ("soap", {}, "known: adamw, .*; and pytorch_optimizer.soap where that package has it"),
+        (
+            "shampoo2",
+            {},
+            "known: adamw, .*; and what its package has of torch.shampoo2, .*er.shampoo2",
+        ),
+        ("torch.AdamX", {}, r"torch.optim has no optimizer 'AdamX'; did you mean 'torch.optim.Ad"),
+        ("torch.LBFGS", {}, "wants the loss computed several times a step"),
+        ("torch.SparseAdam", {}, "does not support dense gradients"),
+        ("torch.Optimizer", {}, "works only around or within"),
+        ("torchao.CPUOffloadOptimizer", {}, "works only around or within"),
+        ("torchao.AdamW8bit", {"bf16_stochastic_round": True}, "moves weights in float32"),
+        ("bitsandbytes.PagedAdamW", {}, "PagedAdamW pages its state.*take bitsandbytes.AdamW"),
+        ("schedulefree.ScheduleFreeWrapper", {}, "works only around or within"),
+        ("prodigy", {"stop_after": 0}, "options.stop_after: 0 is no number of steps"),
+        ("adamw", {"stop_after": 5}, "adamw has no such option"),
         ("pytorch_optimizer.Came", {}, r"did you mean 'pytorch_optimizer.CAME'"),
         ("pytorch_optimizer.Lookahead", {}, "pytorch_optimizer.Lookahead works only around"),
         ("pytorch_optimizer.SAM", {}, "pytorch_optimizer.SAM works only around or within"),
@@ -370,6 +449,9 @@ def test_every_row_passes_its_own_check(name: str, capsys: pytest.CaptureFixture
 def test_a_package_that_is_not_there_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    with pytest.raises(JobError, match=r'torchao.*not installed; run `pip install "scumble\[quant'):
+        optimizers.checked(OptimizerSpec(name="torchao.AdamW4bit"))
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(JobError, match=r'bitsandbytes.*not installed; run `pip install "scumble\['):
         optimizers.checked(OptimizerSpec(name="lion-8bit"))
@@ -442,6 +524,18 @@ def test_what_a_state_takes_is_known_before(name: str) -> None:
     assert optimizers.kept_bytes(spec, sizes) == pytest.approx(taken, rel=0.2)
 
 
+def test_a_side_too_long_for_soap_is_known_before() -> None:
+    sizes = [(8, 1200), (1200, 8), (16, 1024)]
+    weights = {str(n): nn.Parameter(torch.ones(size)) for n, size in enumerate(sizes)}
+    optimizer = optimizer_of("soap", weights)
+    walk(weights, optimizer, 2)
+    taken = sum(one.nbytes for one in state_of(optimizer, weights)[0].values())
+    found = optimizers.kept_bytes(OptimizerSpec(name="soap"), sizes)
+    assert found == pytest.approx(taken, rel=0.2) and found > 2 * 4 * 1024**2
+    capped = OptimizerSpec(name="soap", options={"max_precondition_dim": 64})
+    assert optimizers.kept_bytes(capped, sizes) < 500_000
+
+
 def test_a_state_that_is_many_times_the_adapters_is_told() -> None:
     flux = [(16, 3072), (3072, 16)] * 494
     numbers = sum(rows * columns for rows, columns in flux)
@@ -450,7 +544,7 @@ def test_a_state_that_is_many_times_the_adapters_is_told() -> None:
         spec = OptimizerSpec(name=name)
         return optimizers.weight(spec, optimizers.kept_bytes(spec, flux), numbers)
 
-    assert told("adamw") == told("prodigy") == told("came") == []
+    assert told("adamw") == told("prodigy") == told("came") == told("soap") == []
     assert told(OTHERS[0]) == [
         "The state of pytorch_optimizer.SOAP takes about 75 GB on the device, 193 times that of"
         " adamw."
@@ -511,6 +605,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "adamw-schedulefree": {"training__schedule": {"warmup_steps": 2}},
     "adamw-bf16": {"training__schedule": {"kind": "rex"}},
     "adamw-8bit": {"training__optimizer__options": {"min_8bit_size": 64}},
+    "torchao.AdamW8bit": {"adapter__rank": 64, "adapter__targets": ["to_q"]},
 }
 
 

@@ -20,7 +20,7 @@ from scumble.preflight.plan import prepared
 from scumble.spec.hardware import HardwareSpec
 from scumble.spec.load import resolved
 from scumble.trainer import loop
-from scumble.trainer.tally import tallied
+from scumble.trainer.tally import Extra, tallied
 from tests.processes import command, together
 from tests.toys import checkpoint, job, journal, trained
 
@@ -106,11 +106,13 @@ def summing() -> int:
             parameter.grad = every[crew.rank][number].clone()
     lost = [torch.tensor(0.5 + crew.rank)]
     stop = "SIGTERM" if crew.rank == 1 else None
-    tally = tallied(crew, parameters, lost, stop=stop, failed=False)
-    loss, other, *marks = tally.numbers([torch.tensor(7.0)])
-    verdict = tally.read(marks)
+    extra = Extra(prior=torch.tensor(1.0 + crew.rank), taught=1 + crew.rank, passes=2 + crew.rank)
+    tally = tallied(crew, parameters, lost, extra=extra, stop=stop, failed=False)
+    numbers = tally.numbers([torch.tensor(7.0)])
+    verdict = tally.read(numbers.marks)
     assert verdict.stop == "SIGTERM" and not verdict.failed
-    assert (loss, other) == (2.0, 7.0)
+    assert (numbers.loss, numbers.others) == (2.0, [7.0])
+    assert (numbers.prior, verdict.taught, verdict.passes) == (3.0, 3, 5)
     wanted = [every[0][0] + every[1][0], every[0][1] + every[1][1], every[0][2]]
     found = [one.grad for one in parameters[:3]]
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
@@ -130,7 +132,7 @@ def _what_is_no_number(crew: Crew, parameters: list[nn.Parameter]) -> None:
     if crew.rank == 1:
         parameters[0].grad = torch.full((3, 5), float("nan"))
     tally = tallied(crew, parameters, [], stop=None, failed=crew.rank == 1)
-    verdict = tally.read(tally.numbers([])[1:])
+    verdict = tally.read(tally.numbers([]).marks)
     assert verdict.failed and verdict.stop is None
     nothing = torch.full((3, 5), float("nan"))
     twice = [nothing, *(torch.full(shape, 2.0) for shape in [(7,), (2, 2), (4,)])]

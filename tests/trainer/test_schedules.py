@@ -13,7 +13,7 @@ from scumble.trainer.schedules import SHAPES, decay_steps, rate, share
 
 FALLING = [kind for kind in SHAPES if kind != "constant"]
 ONCE = [kind for kind in FALLING if kind != "cosine_with_restarts"]
-TO_THE_END = [kind for kind in ONCE if kind != "inverse_sqrt"]
+TO_THE_END = [kind for kind in ONCE if kind not in ("inverse_sqrt", "wave")]
 
 
 def schedule(kind: str, **settings: Any) -> ScheduleSpec:
@@ -106,6 +106,27 @@ def test_the_inverse_root_goes_on_from_its_warm_up_and_knows_no_end() -> None:
     assert not schedule("inverse_sqrt").falls_by_the_end
 
 
+def test_a_wave_goes_down_and_up_for_ever_whatever_the_end() -> None:
+    found = shares("wave", 13, half_period=4)
+    down = [1, 0.853553, 0.5, 0.146447, 0]
+    assert found[:5] == pytest.approx(down, abs=2e-6)
+    assert found[4:9] == pytest.approx(down[::-1], abs=2e-6)
+    assert 0 < min(found) < 1e-5  # some optimizers divide by the rate
+    assert found[8:] == pytest.approx(found[:5])
+    assert shares("wave", 40, half_period=4)[:13] == found
+    assert shares("wave", 1001)[1000] == pytest.approx(0, abs=2e-6)
+    assert shares("wave", 12, half_period=4, warmup_steps=2)[2:] == pytest.approx(found[:10])
+
+
+def test_a_wave_from_the_middle_is_a_sine_between_floor_and_full_rate() -> None:
+    found = shares("wave", 9, half_period=4, wave_from="middle")
+    known = [0.5, 0.853553, 1, 0.853553, 0.5, 0.146447, 0, 0.146447, 0.5]
+    assert found == pytest.approx(known, abs=2e-6)
+    floored = shares("wave", 9, half_period=4, wave_from="middle", floor=0.2)
+    assert floored == pytest.approx([0.2 + 0.8 * one for one in found])
+    assert min(floored) == pytest.approx(0.2, abs=2e-6)
+
+
 def test_a_stable_rate_falls_only_at_the_end() -> None:
     found = shares("warmup_stable_decay", 100, warmup_steps=10)
     assert found[10:81] == [1.0] * 71  # 80 steps, and the fall begins from the full rate
@@ -131,7 +152,7 @@ def test_a_longer_run_moves_every_schedule_that_falls_by_the_end_and_no_other() 
 
 @pytest.mark.parametrize("setting", BELONGS)
 def test_a_setting_of_another_kind_is_refused_with_the_kind_it_needs(setting: str) -> None:
-    value = "linear" if setting == "decay_shape" else 1
+    value = {"decay_shape": "linear", "wave_from": "middle"}.get(setting, 1)
     with pytest.raises(ValidationError, match=f"`{setting}` needs `kind: {BELONGS[setting]}`"):
         schedule("rex", **{setting: value})
     assert schedule(BELONGS[setting], **{setting: value})

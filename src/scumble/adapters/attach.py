@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from scumble.adapters.lora import Bottleneck, Drops, LoraBranch, LoraTensors, fresh_down
+from scumble.adapters.first import TAKEN, drawn, taken
+from scumble.adapters.lora import Bottleneck, Drops, LoraBranch, LoraTensors
 from scumble.adapters.names import Names
 from scumble.adapters.shapes import Shape, Slot, resolved
 from scumble.errors import JobError
@@ -101,13 +102,22 @@ class Adapters:
 
     def tensors(self) -> dict[str, LoraTensors]:
         """What is delivered, by the layer's name in the tables; a shared `down` is one object."""
-        downs = {id(one.down): one.down.detach() for _, one in self.branches()}
+        downs = {id(one.down): one.bottleneck.rows().detach() for _, one in self.branches()}
         return {
             self.names.table(layer): LoraTensors(
-                downs[id(one.down)], one.up.detach(), one.scale * len(one.down)
+                down := downs[id(one.down)], one.columns().detach(), one.scale * len(down)
             )
             for layer, one in self.branches()
         }
+
+    def first(self) -> dict[str, Tensor]:
+        """Where training began, by what is trained; empty where that is nothing but draws."""
+        found: dict[str, Tensor] = {}
+        for layer, one in self.branches():
+            if one.first is not None and one.bottleneck.first is not None:
+                found[self.shape.down_name(layer)] = one.bottleneck.first
+                found[self.shape.up_name(layer)] = one.first
+        return found
 
     def groups(self) -> list[list[tuple[str, LoraBranch]]]:
         """The branches with their layers, those that share a `down` together."""
@@ -144,7 +154,7 @@ class Adapters:
         """Add the change to the layers' own weights, and go."""
         self.detach()
         for name, branch in self.branches():
-            weight = self.layers[name].base.weight
+            weight = self.layers[name].base.get_parameter("weight")  # quantised layers have none
             weight.copy_((weight.float() + branch.change()).to(weight.dtype))
 
 
@@ -206,16 +216,32 @@ def attach(
     wrapped = {}
     for layer, base in layers.items():
         slot, name = shape.slots[layer], shape.down(layer)
-        outputs, inputs = base.weight.shape
+        if spec.first in TAKEN:
+            branch = _taken(base, slot, spec, (seed, name), dtype)
+            wrapped[layer] = Adapted(base, branch, switch)
+            continue
+        outputs, inputs = base.out_features, base.in_features
         device = base.weight.device
         if name not in downs:
-            down = fresh_down((seed, name), (slot.rank, inputs), dtype).to(device)
+            down = drawn((seed, name), (slot.rank, inputs), spec.first, dtype).to(device)
             downs[name] = Bottleneck(name, down, Drops.of(spec), members[name])
         assert downs[name].down.shape == (slot.rank, inputs)
         up = torch.zeros(outputs, slot.rank, device=device, dtype=dtype)
         branch = LoraBranch(downs[name], up, scale=slot.alpha / slot.rank)
         wrapped[layer] = Adapted(base, branch, switch)
     return _placed(Adapters(model, wrapped, switch, shape))
+
+
+def _taken(
+    base: nn.Linear, slot: Slot, spec: LoraSpec, key: tuple[int, str], dtype: torch.dtype
+) -> LoraBranch:
+    """A branch that begins at directions of the layer, which are its own weights widened where
+    they are quantised."""
+    scale = slot.alpha / slot.rank
+    pair = taken(base.weight, key, first=spec.first, rank=slot.rank, scale=scale)
+    down, up = pair.down.to(dtype), pair.up.to(dtype)
+    bottleneck = Bottleneck(key[1], torch.zeros_like(down), Drops.of(spec), first=down)
+    return LoraBranch(bottleneck, torch.zeros_like(up), scale=scale, first=up)
 
 
 def attach_tensors(

@@ -54,9 +54,20 @@ class Bottleneck(nn.Module):
     are the same when a block is computed again, for any batch split, and for all that share it.
     """
 
-    def __init__(self, name: str, down: Tensor, drops: Drops, members: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        down: Tensor,
+        drops: Drops,
+        members: int = 1,
+        first: Tensor | None = None,
+    ) -> None:
+        """`first` is where A begins, if that is not `down`: then `down` is how far it is from
+        there."""
         super().__init__()
         self.down = nn.Parameter(down)
+        self.register_buffer("first", first)
+        self.first: Tensor | None
         self.drops = drops
         self.salt = dice.word("dropout", name)
         self.column_salt = dice.word("rank dropout", name)
@@ -66,18 +77,27 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor, seeds: Int[Tensor, " batch"] | None) -> Tensor:
         return self.memory.recalled(x, seeds, self.narrowed)
 
+    def rows(self) -> Float[Tensor, "_ inputs"]:
+        """A; with first values, A over A - A0."""
+        return self.down if self.first is None else torch.cat([self.first + self.down, self.down])
+
     def narrowed(self, x: Tensor, seeds: Int[Tensor, " batch"] | None) -> Tensor:
         """Without asking the memory."""
-        narrow = functional.linear(x, fitting(self.down, x))
+        narrow = functional.linear(x, fitting(self.rows(), x))
         if seeds is None:
             return narrow
         if self.drops.values > 0:
-            narrow = narrow * kept(seeds + self.salt, narrow.shape, self.drops.values)
+            shape = torch.Size((*narrow.shape[:-1], len(self.down)))
+            narrow = narrow * self._alike(kept(seeds + self.salt, shape, self.drops.values))
         if self.drops.columns > 0:
-            shape = torch.Size((len(narrow), narrow.shape[-1]))
+            shape = torch.Size((len(narrow), len(self.down)))
             mask = kept(seeds + self.column_salt, shape, self.drops.columns)
-            narrow = narrow * over(mask, narrow)
+            narrow = narrow * over(self._alike(mask), narrow)
         return self.thinned(narrow, seeds)
+
+    def _alike(self, mask: Tensor) -> Tensor:
+        """A mask of A's rows for those of A - A0, too, so that what is left begins at zero."""
+        return mask if self.first is None else torch.cat([mask, mask], dim=-1)
 
     def thinned(self, x: Tensor, seeds: Int[Tensor, " batch"]) -> Tensor:
         """With zeros for the examples that go without the change."""
@@ -88,12 +108,17 @@ class Bottleneck(nn.Module):
 
 
 class LoraBranch(nn.Module):
-    """(alpha / rank) B A x; B starts at zero."""
+    """(alpha / rank) B A x, where B starts at zero; with first values, see `adapters.first`."""
 
-    def __init__(self, bottleneck: Bottleneck, up: Tensor, *, scale: float) -> None:
+    def __init__(
+        self, bottleneck: Bottleneck, up: Tensor, *, scale: float, first: Tensor | None = None
+    ) -> None:
+        """`first` is where B begins, if that is not `up`: then `up` is how far it is from there."""
         super().__init__()
         self.bottleneck = bottleneck
         self.up = nn.Parameter(up)
+        self.register_buffer("first", first)
+        self.first: Tensor | None
         self.scale = scale
         self.noise: Callable[[Tensor], Tensor | None] | None = None
         """What is added while training, from the layer's input."""
@@ -112,9 +137,13 @@ class LoraBranch(nn.Module):
         """A, which other layers may have too."""
         return self.bottleneck.down
 
+    def columns(self) -> Float[Tensor, "outputs _"]:
+        """B; with first values, B - B0 beside B0."""
+        return self.up if self.first is None else torch.cat([self.up, self.first], dim=1)
+
     def forward(self, x: Tensor, seeds: Int[Tensor, " batch"] | None = None) -> Tensor:
         narrow = self.bottleneck(x, seeds)
-        change = functional.linear(narrow * self.scale, fitting(self.up, narrow))
+        change = functional.linear(narrow * self.scale, fitting(self.columns(), narrow))
         noise = None if seeds is None or self.noise is None else self.noise(x)
         if seeds is None or noise is None:
             return change
@@ -122,19 +151,7 @@ class LoraBranch(nn.Module):
 
     def change(self) -> Float[Tensor, "outputs inputs"]:
         """What is added to the layer's weight."""
-        return self.scale * (self.up.float() @ self.down.float())
-
-
-def fresh_down(
-    key: tuple[int, str], shape: tuple[int, int], dtype: torch.dtype
-) -> Float[Tensor, "rank inputs"]:
-    """Drawn from a seed and a name, on the CPU: U(-1, 1) / sqrt(inputs).
-
-    That is torch's own start of a linear layer (Kaiming uniform with a = sqrt(5)), kohya's too.
-    """
-    seed, name = key
-    draws = torch.rand(shape, generator=dice.generator(seed, "start", name))
-    return ((2 * draws - 1) / shape[1] ** 0.5).to(dtype)
+        return self.scale * (self.columns().float() @ self.bottleneck.rows().float())
 
 
 def fitting(weight: Tensor, x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def change_norm(branches: Sequence[LoraBranch]) -> Float[Tensor, ""]:
 
     From two products of rank x rank: |U D|^2 is the sum of (U^T U) * (D D^T).
     """
-    down = branches[0].down.float()
-    ups = [one.up.float() * one.scale for one in branches]
+    down = branches[0].bottleneck.rows().float()
+    ups = [one.columns().float() * one.scale for one in branches]
     inner = torch.stack([up.T @ up for up in ups]).sum(0)
     return (inner * (down @ down.T)).sum().clamp(min=0).sqrt()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from scumble.adapters.first import TAKEN
 from scumble.adapters.lora import LoraTensors
 from scumble.adapters.names import Names, together
 from scumble.errors import JobError
@@ -41,6 +42,9 @@ class Shape:
     others: tuple[str, ...] = ()
     """The linear layers that get nothing."""
 
+    taken: bool = False
+    """Whether first values are taken out of the layers: a file is twice as wide then."""
+
     def down(self, layer: str) -> str:
         """What its `down` stands under, of which the first draw is a function."""
         shared = self.slots[layer].shared
@@ -58,10 +62,15 @@ class Shape:
         return f"{self.names.whole(self.names.table(layer))}.up"
 
     def sizes(self, layers: Mapping[str, nn.Linear]) -> dict[str, tuple[int, ...]]:
-        """(rows, columns) of every matrix that is trained, by its name."""
+        """(rows, columns) of every matrix that is trained, by its name; JobError where a layer has
+        fewer directions than are to be taken out of it."""
         made: dict[str, tuple[int, ...]] = {}
         for layer, slot in self.slots.items():
             outputs, inputs = layers[layer].weight.shape
+            if self.taken and slot.rank > min(outputs, inputs):
+                problem = f"{layer} is {outputs} x {inputs}, and has no {slot.rank} directions"
+                remedy = "lower the rank, for this layer with a rule, or leave `first` out"
+                raise JobError("adapter.first", problem, remedy)
             made.setdefault(self.down_name(layer), (slot.rank, inputs))
             made[self.up_name(layer)] = (outputs, slot.rank)
         return made
@@ -76,13 +85,14 @@ class Shape:
             outputs, inputs = layers[layer].weight.shape
             spot = self.names.spot(layer)
             once = authors and slot.shared is not None
+            rank = 2 * slot.rank if self.taken else slot.rank
             if not (once and self.down(layer) in downs):
-                total += slot.rank * inputs
+                total += rank * inputs
             downs.add(self.down(layer))
             if authors and spot is not None and not slot.shared:
                 row, place = spot.row, spot.ours.index(self.names.table(layer))
                 outputs = outputs // row.shares[place] * sum(row.shares)
-            total += slot.rank * outputs
+            total += rank * outputs
         return total
 
 
@@ -97,17 +107,17 @@ def meant(rule: LayerRule, layer: str, names: Names) -> bool:
     pattern = rule.layers
     if len(pattern) > 1 and pattern.startswith("/") and pattern.endswith("/"):
         return re.search(pattern[1:-1], names.kohya(layer)) is not None
-    return _covers(pattern.split("."), names.table(layer).split("."))
+    return covers(pattern.split("."), names.table(layer).split("."))
 
 
-def _covers(pattern: Sequence[str], parts: Sequence[str]) -> bool:
+def covers(pattern: Sequence[str], parts: Sequence[str]) -> bool:
     """Whether a pattern is all of a name: `*` is any one part of it, `**` any number."""
     if not pattern:
         return not parts
     if pattern[0] == ANY_PARTS:
-        return any(_covers(pattern[1:], parts[count:]) for count in range(len(parts) + 1))
+        return any(covers(pattern[1:], parts[count:]) for count in range(len(parts) + 1))
     fits = bool(parts) and pattern[0] in (ANY_PART, parts[0])
-    return fits and _covers(pattern[1:], parts[1:])
+    return fits and covers(pattern[1:], parts[1:])
 
 
 def chosen_by_rules(
@@ -145,7 +155,8 @@ def resolved(layers: Iterable[str], spec: LoraSpec, names: Names) -> Shape:
         slots[layer] = Slot(
             rank=rank, alpha=spec.alpha or float(rank), rate=_rate(layer, spec, names)
         )
-    return Shape(_sharing(slots, names) if spec.fused else slots, names)
+    slots = _sharing(slots, names) if spec.fused else slots
+    return Shape(slots, names, taken=spec.first in TAKEN)
 
 
 def as_filed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -33,6 +33,12 @@ class Merged:
     def into(self, module: nn.Module, part: str, aliases: Aliases) -> None:
         """Add its change to a part's weights, in float32, and give them their type back."""
         put_on(module, self.changes.get(part, {}), aliases, self.strength).merge()
+
+    def by_layer(self, module: nn.Module, part: str, aliases: Aliases) -> dict[str, Merged]:
+        """Itself in pieces that change one layer each, by the layers' names in the module."""
+        told = self.changes.get(part, {})
+        alone = {name: replace(self, changes={part: {name: one}}) for name, one in told.items()}
+        return {_inside(module, name, aliases): one for name, one in alone.items()}
 
 
 def _inside(module: nn.Module, name: str, aliases: Aliases) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,7 +19,9 @@ from scumble.adapters.fused import parted
 from scumble.adapters.keys import Keys, Network
 from scumble.adapters.layouts import LAYOUTS, Changes, authored
 from scumble.adapters.lora import LoraTensors
-from scumble.checkpoint import export, low_rank, modelspec, proof
+from scumble.adapters.lycoris.forms import Form
+from scumble.checkpoint import export, low_rank, lycoris, modelspec, proof
+from scumble.checkpoint.lycoris import Forms
 from scumble.errors import FileError, JobError, ScumbleError, gather
 
 MERGED_FROM = "modelspec.merged_from"
@@ -37,6 +39,8 @@ class Summand:
     file: Path
     strength: float
     told: export.Read
+    forms: Forms = field(default_factory=dict[str, Form])
+    """Of an adapter in LyCORIS' forms; then `told` has its metadata alone."""
 
     @property
     def name(self) -> str:
@@ -55,8 +59,13 @@ class Layer:
     """Share of the squares of its change; 1 is all of it."""
 
 
-def opened(wanted: Sequence[tuple[Path, float]], keys: Keys) -> list[Summand]:
-    """The files read; an ExceptionGroup of all that is wrong with them."""
+def opened(
+    wanted: Sequence[tuple[Path, float]], keys: Keys, *, formed: bool = False
+) -> list[Summand]:
+    """The files read; an ExceptionGroup of all that is wrong with them.
+
+    With `formed`, those in LyCORIS' forms too, which can be added to weights and not to adapters.
+    """
     problems: list[ScumbleError] = []
     summands: list[Summand] = []
     for file, strength in wanted:
@@ -65,13 +74,29 @@ def opened(wanted: Sequence[tuple[Path, float]], keys: Keys) -> list[Summand]:
             problems.append(JobError(file, problem, "give a number such as 0.7"))
             continue
         try:
-            export.layers(file, keys)
-            summands.append(Summand(file, strength, export.read(file, keys)))
+            summands.append(_summand(file, strength, keys, formed=formed))
         except FileError as error:
             problems.append(error)
     problems += _apart(summands)
     gather("these adapters cannot be merged", problems)
     return summands
+
+
+def _summand(file: Path, strength: float, keys: Keys, *, formed: bool) -> Summand:
+    if not (formed and lycoris.is_one(file)):
+        export.layers(file, keys)
+        return Summand(file, strength, export.read(file, keys))
+    forms, told = lycoris.forms(file, keys), lycoris.read(file, keys)
+    read = export.Read(
+        layout=lycoris.LAYOUT,
+        changes={},
+        metadata=told.metadata,
+        strangers=(),
+        faults=(),
+        stored=told.stored,
+        tensors=len(told.keys),
+    )
+    return Summand(file, strength, read, forms)
 
 
 def _apart(summands: Sequence[Summand]) -> Iterator[FileError]:

@@ -19,6 +19,7 @@ from scumble.adapters import foreign, layouts
 from scumble.adapters.fused import times
 from scumble.adapters.keys import Keys, Network
 from scumble.adapters.layouts import ALPHA, ENDINGS, LAYOUTS, Changes
+from scumble.adapters.lycoris.spelling import are_lycoris
 from scumble.checkpoint import modelspec, peft_alphas, sshs
 from scumble.disk import write_whole
 from scumble.errors import FileError
@@ -207,6 +208,9 @@ def layers(file: Path, keys: Keys) -> Changes:
     told = read(file, keys)
     if A_NETWORK in told.faults:
         raise FileError(file, A_NETWORK, "name it as a model's denoiser: `model.parts.denoiser`")
+    if are_lycoris(told.strangers):
+        remedy = "`scumble sample` and `scumble adapter verify | info | merge --into` take it"
+        raise FileError(file, "it holds LyCORIS' forms, and only plain LoRA will do here", remedy)
     if problem := told.unread():
         rest = "`scumble adapter convert ... --drop-unknown` writes the rest without it"
         raise FileError(file, problem, rest if told.changes else "give a LoRA of this model")

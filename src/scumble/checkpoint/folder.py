@@ -26,6 +26,7 @@ FIXED = (
     "adapter.rank",
     "adapter.alpha",
     "adapter.targets",
+    "adapter.first",
     "training.optimizer.name",
     f"{OPTIONS}.fused",
 )

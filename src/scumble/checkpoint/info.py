@@ -9,7 +9,9 @@ from pathlib import Path
 
 from scumble.adapters.keys import Keys
 from scumble.adapters.lora import LoraTensors
-from scumble.checkpoint import export, network
+from scumble.adapters.lycoris.forms import rank
+from scumble.adapters.names import DENOISER
+from scumble.checkpoint import export, lycoris, lycoris_proof, network
 
 PARTS = {"denoiser": "transformer", "clip": "CLIP", "t5": "T5"}
 LONGEST = 300  # letters of a metadata value that are shown
@@ -19,6 +21,8 @@ def info(file: Path, keys: Keys) -> dict[str, str]:
     """Rows of facts; what cannot be read is one of them."""
     if network.is_network(file, keys):
         return network.info(file)
+    if lycoris.is_one(file):
+        return lycoris_rows(file, keys)
     told = export.read(file, keys)
     rows = {
         "file": f"{file} ({file.stat().st_size / 1e6:.2f} MB)",
@@ -31,6 +35,26 @@ def info(file: Path, keys: Keys) -> dict[str, str]:
     rows["tensors"] = f"{told.tensors}, stored as {', '.join(told.stored) or 'nothing'}"
     if each:
         rows["finite"] = "yes" if finite else "NO: it holds values that are not finite numbers"
+    if problem := told.unread():
+        rows["CANNOT BE READ"] = problem
+    return rows | {key: _short(value) for key, value in sorted(told.metadata.items())}
+
+
+def lycoris_rows(file: Path, keys: Keys) -> dict[str, str]:
+    """The same of an adapter in LyCORIS' forms."""
+    told = lycoris.read(file, keys)
+    ranks = spread(rank(one) for one in told.forms.values()) if told.forms else ""
+    kinds = lycoris_proof.counts(told.forms).items()
+    counted = ", ".join(f"{count} of {name}" for name, count in kinds)
+    rows = {
+        "file": f"{file} ({file.stat().st_size / 1e6:.2f} MB)",
+        "layout": f"{lycoris.LAYOUT}' own",
+        PARTS[DENOISER]: f"{len(told.forms)} layers: {counted or 'none'}",
+        "tensors": f"{len(told.keys)}, stored as {', '.join(told.stored) or 'nothing'}",
+        "finite": "NO: it holds values that are not finite numbers" if told.not_finite else "yes",
+    }
+    if ranks not in ("", "1"):
+        rows["rank"] = f"{ranks} (1: a layer without a bottleneck)" if "1 to" in ranks else ranks
     if problem := told.unread():
         rows["CANNOT BE READ"] = problem
     return rows | {key: _short(value) for key, value in sorted(told.metadata.items())}

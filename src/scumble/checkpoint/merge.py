@@ -21,8 +21,11 @@ from torch import Tensor
 
 from scumble.adapters.layouts import Changes
 from scumble.adapters.lora import LoraTensors
+from scumble.adapters.names import DENOISER
 from scumble.checkpoint import in_pieces, low_rank, on_disk
 from scumble.checkpoint.combine import MERGED_FROM, RECIPE, Summand, about
+from scumble.checkpoint.late import Late, late
+from scumble.checkpoint.lycoris import unfit
 from scumble.checkpoint.on_disk import OnDisk
 from scumble.disk import make_folder, signature, sync, told
 from scumble.errors import FileError, ScumbleError, gather
@@ -42,7 +45,7 @@ INDEX = ".safetensors.index.json"
 UNTRUE = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")
 
 
-Laid = Mapping[Path, Mapping[str, list[tuple[Reading, LoraTensors]]]]
+Laid = Mapping[Path, Mapping[str, list[tuple[Reading, LoraTensors | Late]]]]
 """By file and key, which of our layers stand in that tensor, and where."""
 
 
@@ -89,7 +92,8 @@ def merged(
     dtype: str | None,
     device: str = "cpu",
 ) -> Iterator[Merged]:
-    """Write every place's model with the changes in it; `changes` are the summands', summed.
+    """Write every place's model with the changes in it; `changes` are the summands', summed, and
+    forms are worked in one after another.
 
     ExceptionGroup, before anything is written, of all that does not fit. `dtype` None: every
     number stays what it is.
@@ -107,9 +111,10 @@ def merged(
         jobs.append(_Job(into, networks, kind, device, about(summands, into.out.stem)))
     if not problems:
         problems += _misfits(jobs, changes, [one.file for one in summands])
+        problems += _misformed(jobs, summands)
     gather("this cannot be merged", problems)
     for job in jobs:
-        yield _written(_with(job, changes))
+        yield _written(_with(job, changes, summands))
 
 
 def _bad_place(into: Into, places: Sequence[Into]) -> Iterator[FileError]:
@@ -139,10 +144,34 @@ def _misfits(
     for job in jobs:
         for one in job.networks:
             yield from _unfit(one, changes.get(one.part, {}), job)
-            if one.narrow and job.dtype is None and changes.get(one.part):
-                problem = f"the weights of its {one.part} are fp8, too coarse for a change"
-                remedy = "give a wider dtype, such as bfloat16, or merge into the bf16 file"
-                yield FileError(job.into.model, problem, remedy)
+            if changes.get(one.part):
+                yield from _too_narrow(one, job)
+
+
+def _too_narrow(one: OnDisk, job: _Job) -> Iterator[FileError]:
+    if one.narrow and job.dtype is None:
+        problem = f"the weights of its {one.part} are fp8, too coarse for a change"
+        remedy = "give a wider dtype, such as bfloat16, or merge into the bf16 file"
+        yield FileError(job.into.model, problem, remedy)
+
+
+def _misformed(jobs: Sequence[_Job], summands: Sequence[Summand]) -> Iterator[FileError]:
+    """The same of adapters in LyCORIS' forms, which are the denoiser's."""
+    worn = [one for one in summands if one.forms]
+    theirs = [(job, one) for job in jobs for one in job.networks if one.part == DENOISER]
+    for summand in worn:
+        if len(theirs) != 1:
+            told = "is not among the models" if not theirs else "is among them more than once"
+            remedy = "name the file of one denoiser"
+            yield FileError(summand.file, f"it is for the denoiser, which {told}", remedy)
+        for _, one in theirs:
+            sizes = {name: reading.shape for name, reading in one.layers()}
+            shapes = {name: (size[0], size[1]) for name, size in sizes.items()}
+            if wrong := unfit(summand.forms, shapes):
+                remedy = "this adapter was made for another model"
+                yield FileError(summand.file, wrong[0], remedy)
+    for job, one in theirs if worn else []:
+        yield from _too_narrow(one, job)
 
 
 def _unfit(one: OnDisk, layers: Mapping[str, LoraTensors], job: _Job) -> Iterator[FileError]:
@@ -159,15 +188,18 @@ def _unfit(one: OnDisk, layers: Mapping[str, LoraTensors], job: _Job) -> Iterato
         yield FileError(job.into.model, problem, remedy)
 
 
-def _with(job: _Job, changes: Changes) -> _Job:
+def _with(job: _Job, changes: Changes, summands: Sequence[Summand]) -> _Job:
     """The same with every change laid upon the tensors that it changes."""
-    laid: dict[str, dict[Path, dict[str, list[tuple[Reading, LoraTensors]]]]] = {}
+    laid: dict[str, dict[Path, dict[str, list[tuple[Reading, LoraTensors | Late]]]]] = {}
     for one in job.networks:
         for name, change in changes.get(one.part, {}).items():
             reading = one.of_layer(name)
             assert reading is not None
             by_key = laid.setdefault(one.part, {}).setdefault(reading.spot.file, {})
             by_key.setdefault(one.prefix + reading.key, []).append((reading, change))
+        for reading, made in late(one, summands, job.device):
+            by_key = laid.setdefault(one.part, {}).setdefault(reading.spot.file, {})
+            by_key.setdefault(one.prefix + reading.key, []).append((reading, made))
     return _Job(job.into, job.networks, job.dtype, job.device, job.metadata, laid)
 
 
@@ -184,8 +216,9 @@ def _written(job: _Job) -> Merged:
     return Merged(into.out, layers, size, any(one.narrow for one in job.networks))
 
 
-def _count(files: Mapping[Path, Mapping[str, Sequence[object]]]) -> int:
-    return sum(len(each) for keys in files.values() for each in keys.values())
+def _count(files: Laid) -> int:
+    readings = [one for keys in files.values() for each in keys.values() for one, _ in each]
+    return sum(len(one.shape) > 1 for one in readings)  # biases are of the same layers
 
 
 def _shard_names(out: Path, count: int) -> list[Path]:
@@ -276,7 +309,7 @@ def _planned(
     file: Path,
     told: tuple[str, Stored],
     reading: Reading | None,
-    laid: Sequence[tuple[Reading, LoraTensors]],
+    laid: Sequence[tuple[Reading, LoraTensors | Late]],
 ) -> in_pieces.Planned:
     """How a stored tensor goes into the new file."""
     key, stored = told
@@ -285,6 +318,7 @@ def _planned(
     scale = reading.scale if reading is not None and mine else None
 
     def rows() -> Iterator[Tensor]:
+        ready = [(one, _ready(told)) for one, told in laid]
         with file.open("rb", buffering=0) as stream:
             begin = 0
             for piece in pieces(file, stream, stored, ((0, stored.rows),), PIECE):
@@ -295,8 +329,8 @@ def _planned(
                 wide = piece.to(job.device).float()
                 if scale is not None:
                     wide *= _scales(scale, window).to(job.device)
-                for one, change in laid:
-                    _add(wide, window, one.spans, change)
+                for one, told in ready:
+                    _add(wide, window, one.spans, told)
                 yield wide.to(kind).cpu()
 
     return in_pieces.Planned(key, kind, stored.shape, rows)
@@ -310,13 +344,24 @@ def _scales(scale: Spot, window: Span) -> Tensor:
     return found.float().reshape(-1, 1)
 
 
-def _add(wide: Tensor, window: Span, spans: Iterable[Span], change: LoraTensors) -> None:
+def _ready(told: LoraTensors | Late) -> tuple[Tensor, Tensor | None]:
+    """A change whose rows can be taken: times `down`, where there is one."""
+    if isinstance(told, LoraTensors):
+        down, up = low_rank.scaled(told)
+        return up, down
+    return told(), None
+
+
+def _add(
+    wide: Tensor, window: Span, spans: Iterable[Span], told: tuple[Tensor, Tensor | None]
+) -> None:
     """Those rows of a change that lie in a window of the stored tensor."""
-    down, up = low_rank.scaled(change)
+    up, down = told
     ours = 0
     for start, end in spans:
         low, high = max(start, window[0]), min(end, window[1])
         if low < high:
             mine = up[ours + low - start : ours + high - start].to(wide)
-            wide[low - window[0] : high - window[0]] += mine @ down.to(wide)
+            made = mine if down is None else mine @ down.to(wide)
+            wide[low - window[0] : high - window[0]] += made
         ours += end - start

@@ -20,7 +20,7 @@ from scumble.families.recognising import by_names
 from scumble.families.sources import refuse_pickles, shards, weights_files
 from scumble.families.tensor_files import header
 
-WEIGHT = ".weight"
+WEIGHT, BIAS = ".weight", ".bias"
 SCALED_FP8 = 1
 """Bytes of a number that is too narrow to take a change."""
 
@@ -42,6 +42,10 @@ class OnDisk:
     def of_layer(self, layer: str) -> Reading | None:
         """The weight of a layer of an adapter; None where there is none."""
         return self.readings.get(canonical(self.facts, layer + WEIGHT))
+
+    def bias_of(self, layer: str) -> Reading | None:
+        """The bias of a layer of an adapter; None where there is none."""
+        return self.readings.get(canonical(self.facts, layer + BIAS))
 
     def layers(self) -> Iterator[tuple[str, Reading]]:
         """Every linear layer that an adapter has a name for, by that name."""

@@ -52,10 +52,10 @@ def refuse_nameless(
             raise FileError(where, problem, remedy)
 
 
-def read_back(folder: Path, weights: Mapping[str, Tensor]) -> str:
+def read_back(folder: Path, weights: Mapping[str, Tensor], file: str = ADAPTER) -> str:
     """What there is to say of a checkpoint; FileError when it is not what was to be saved."""
     other, ups, still, missing = 0, 0, 0, set(weights)
-    for name, kept in _kept(folder):
+    for name, kept in _kept(folder, file):
         written = weights.get(name)
         missing.discard(name)
         other += written is None or not torch.equal(kept, written.detach().cpu())
@@ -68,10 +68,10 @@ def read_back(folder: Path, weights: Mapping[str, Tensor]) -> str:
     return "the adapter changes nothing yet" if ups and still == ups else ""
 
 
-def _kept(folder: Path) -> Iterator[tuple[str, Tensor]]:
+def _kept(folder: Path, file: str) -> Iterator[tuple[str, Tensor]]:
     """One tensor after another, so that no second copy of a network is made for it."""
     try:
-        with safe_open(folder / ADAPTER, "pt") as stored:
+        with safe_open(folder / file, "pt") as stored:
             for name in stored.keys():  # noqa: SIM118
                 yield name, stored.get_tensor(name)
     except (SafetensorError, OSError) as error:

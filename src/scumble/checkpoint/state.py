@@ -14,13 +14,18 @@ from scumble.checkpoint import streaming
 from scumble.errors import FileError
 
 ADAPTER, OPTIMIZER = "adapter.safetensors", "optimizer.safetensors"
+AVERAGE = "ema.safetensors"
 
 
 def files(
-    parameters: Mapping[str, nn.Parameter], moments: Mapping[str, Tensor]
+    parameters: Mapping[str, nn.Parameter],
+    moments: Mapping[str, Tensor],
+    average: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Iterator[bytes]]:
     """The files of a checkpoint, piece by piece; every tensor under the name of its parameter."""
     kept = {ADAPTER: parameters, OPTIMIZER: moments}
+    if average is not None:
+        kept[AVERAGE] = average
     return {
         file: streaming.content(streaming.as_they_are(tensors), {})
         for file, tensors in kept.items()
@@ -31,6 +36,18 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The trained weights and the optimizer's tensors of a checkpoint."""
     try:
         return load_file(folder / ADAPTER), load_file(folder / OPTIMIZER)
+    except (SafetensorError, OSError) as error:
+        remedy = "delete this folder; the run goes on from the one before"
+        raise FileError(folder, f"this checkpoint cannot be read ({error})", remedy) from None
+
+
+def average(folder: Path) -> dict[str, Tensor] | None:
+    """The moving average of a checkpoint's weights; None where it has none."""
+    file = folder / AVERAGE
+    if not file.is_file():
+        return None
+    try:
+        return load_file(file)
     except (SafetensorError, OSError) as error:
         remedy = "delete this folder; the run goes on from the one before"
         raise FileError(folder, f"this checkpoint cannot be read ({error})", remedy) from None

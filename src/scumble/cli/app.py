@@ -27,7 +27,21 @@ app.add_typer(data.data, name="data")
 app.add_typer(cache.cache, name="cache")
 app.add_typer(kohya.kohya, name="kohya")
 
-Job = Annotated[str, typer.Argument(metavar="JOB", help="A job file, or example=NAME.")]
+Job = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[JOB]",
+        help="A job file, a config.json of SimpleTuner, example=NAME, or env=NAME. Without: a "
+        "config.json here or in config/.",
+    ),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="A config.json of SimpleTuner.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE", help="Its data file (multidatabackend.json)."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as training.steps=20."),
@@ -84,15 +98,19 @@ def options(
 
 
 @app.command()
-def train(job: Job, overrides: Overrides = None) -> None:
+def train(
+    job: Job = None, overrides: Overrides = None, config: Config = None, data: Data = None
+) -> None:
     """Train; in a folder that holds the same run, go on where it stopped."""
     from scumble.cli import show
-    from scumble.cli.jobs import open_job
+    from scumble.cli.jobs import Asked, opened
 
-    wanted, base = open_job(job, overrides or ())
+    one = opened(Asked(job, overrides or (), config, data))
+    one.tell()
+    wanted = one.settled()
     from scumble.run import train as run
 
-    outcome = run(wanted, base=base)
+    outcome = run(wanted, base=one.base)
     for file in outcome.files:
         show.line(str(file))
     raise typer.Exit(outcome.code)
@@ -100,19 +118,23 @@ def train(job: Job, overrides: Overrides = None) -> None:
 
 @app.command()
 def check(
-    job: Job,
+    job: Job = None,
     overrides: Overrides = None,
+    config: Config = None,
+    data: Data = None,
     full: Annotated[bool, typer.Option("--full", help="Show defaults, too.")] = False,
 ) -> None:
     """Tell all that can be known before a weight is loaded, and all that is wrong."""
     from scumble.cli import show
-    from scumble.cli.jobs import open_job
+    from scumble.cli.jobs import Asked, opened
     from scumble.spec.load import resolved
 
-    wanted, base = open_job(job, overrides or ())
+    one = opened(Asked(job, overrides or (), config, data))
+    one.tell()
+    wanted = one.settled()
     from scumble.preflight.survey import survey
 
-    show.survey(survey(wanted, base=base), resolved(wanted, full=full))
+    show.survey(survey(wanted, base=one.base), resolved(wanted, full=full))
 
 
 @app.command()
@@ -160,4 +182,4 @@ def copy_example(
     from scumble.cli import examples, show
 
     target = examples.copy(name, to)
-    show.line(f"Copied to {target}; run it with: scumble train {target / examples.JOB}")
+    show.line(f"Copied to {target}; run it with: {examples.command(target)}")

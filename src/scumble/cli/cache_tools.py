@@ -182,7 +182,12 @@ def _wanted(job: str) -> np.ndarray:
     """Keys of everything that a job asks for."""
     from scumble.cli.cache_build import opened
     from scumble.cli.jobs import open_job
-    from scumble.data import asked
+    from scumble.data import asked, quantised
+    from scumble.families import weights
 
     one = opened(*open_job(job))
-    return collect.packed(asked.keys(one.library, one.plan.texts()))
+    model, dtype = one.plan.model, one.plan.place.dtype
+    parts = model.quantising.parts
+    files = [weights.packed(model, part, dtype, read=True) for part in parts]
+    layers = [key for file in files if file for key in quantised.keys(file)]
+    return collect.packed([*asked.keys(one.library, one.plan.texts()), *layers])

@@ -9,6 +9,8 @@ from scumble.disk import told
 from scumble.errors import FileError
 
 JOB = "job.yaml"
+CONFIG = "config.json"
+"""Of an example in SimpleTuner's own words."""
 
 
 def home() -> Path:
@@ -20,7 +22,13 @@ def home() -> Path:
 
 def names() -> list[str]:
     """All examples, by name."""
-    return sorted(job.parent.name for job in home().glob(f"*/{JOB}"))
+    return sorted({one.parent.name for name in (JOB, CONFIG) for one in home().glob(f"*/{name}")})
+
+
+def job_in(folder: Path) -> Path:
+    """The job of an example: its job.yaml, or its config.json."""
+    job = folder / JOB
+    return job if job.is_file() else folder / CONFIG
 
 
 def find(name: str) -> Path:
@@ -34,13 +42,20 @@ def find(name: str) -> Path:
     return home() / name
 
 
+def command(folder: Path) -> str:
+    """How an example that was copied there is run; one of SimpleTuner's as it would be there."""
+    if (folder / JOB).is_file():
+        return f"scumble train {folder / JOB}"
+    return f"scumble train --config {folder / CONFIG}"
+
+
 def about(folder: Path) -> str:
     """What an example shows: the comment on the first lines of its job."""
     words: list[str] = []
-    for line in (folder / JOB).read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#") or not line.strip("# "):
+    for line in job_in(folder).read_text(encoding="utf-8").splitlines():
+        if not line.startswith(("#", "//")) or not line.strip("#/ "):
             break
-        words.append(line.strip("# "))
+        words.append(line.strip("#/ "))
     return " ".join(words)
 
 

@@ -32,7 +32,7 @@ def flux_train_network(context: typer.Context) -> None:
         raise typer.Exit(0 if words else 2)
     from scumble.cli import show
     from scumble.dialects.kohya.job import from_settings, settings
-    from scumble.dialects.kohya.notes import block
+    from scumble.dialects.notes import block
 
     base = Path.cwd()
     mine = launched()
@@ -66,8 +66,8 @@ def write(files: dict[str, str]) -> None:
 
 def _help() -> None:
     from scumble.cli import show
-    from scumble.dialects.kohya.page import default, meaning
     from scumble.dialects.kohya.table import GROUPS
+    from scumble.dialects.page import default, meaning
 
     show.line("usage: scumble kohya flux_train_network --OPTION VALUE ...")
     show.line("`scumble convert` shows the job that a command comes to, and trains nothing.")

@@ -166,7 +166,7 @@ def work(asked: Working) -> None:
     from scumble.cli import show
 
     keys, family = family_keys(asked.family), family_of(asked.family)
-    summands = combine.opened(asked.files, keys)
+    summands = combine.opened(asked.files, keys, formed=True)
     total = combine.summed(summands, keys, authors=False)
     if asked.forgiving:
         models = [model for model, _ in asked.places if model.exists()]

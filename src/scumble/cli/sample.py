@@ -95,6 +95,7 @@ class Wearing:
 
 
 def _paint(job: JobSpec, base: Path, wearing: Wearing, out: Path) -> None:
+    from scumble.families.quantised import FOLDER
     from scumble.preflight.showing import areas
     from scumble.sample import Sampling, sampled
 
@@ -108,6 +109,7 @@ def _paint(job: JobSpec, base: Path, wearing: Wearing, out: Path) -> None:
         merged=wearing.merged,
         out=out,
         base=base,
+        quantised=job.cache_folder / FOLDER,
         areas=areas(job),
     )
     for picture in sampled(asked):

@@ -94,9 +94,11 @@ def _counts(seen: "Survey") -> list[tuple[str, str]]:
         ("steps", _steps(seen.steps, epochs)),
         ("cache", f"{seen.cached_entries:,} entries are there, {seen.missing_entries:,} to make"),
         *((("memory", seen.memory),) if seen.memory else ()),
+        *((("average", seen.average),) if seen.average else ()),
         ("disk", _disk(seen)),
         *((("held out", seen.held_out),) if seen.held_out else ()),
         *((("pairs", seen.compared),) if seen.compared else ()),
+        *((("drift", seen.drift),) if seen.drift else ()),
         *((("hub", seen.absent),) if seen.absent else ()),
         ("time", _time(seen)),
     ]

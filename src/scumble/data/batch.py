@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -46,7 +46,17 @@ class Batch:
     """Clean latents of the pictures shown along, in order, each [batch, channels, h, w]."""
 
     masks: Float[Tensor, "batch 1 height width"] | None = None
-    """Where the loss counts, from 0 to 1, at the size of the latents; None: everywhere."""
+    """What the loss of each place is multiplied with, at the size of the latents; None: 1."""
+
+    masks_heeded: float = 1.0
+    """Share of the examples that keep their mask while training."""
+
+    teach: Bool[Tensor, " batch"] | None = None
+    """Which examples are to be answered as the base model answers them; None: none of them. Always
+    on the CPU, for it decides what is done next."""
+
+    time_offset: float = 0.0
+    """Added to the normal number that a time is made of."""
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same with every tensor the network sees changed, such as moved to a device."""

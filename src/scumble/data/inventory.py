@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from scumble.data import quantised
 from scumble.data.index import NOT_OURS, Columns, columns
 from scumble.data.shards import DTYPES, HEADER_BYTES
 
 TEXTS, SEEN = "texts", "conditioning_image_embeds"
 """Where texts lie that are read by themselves, and those that are read with pictures."""
 
-FOLDERS = ("pictures", "masks", TEXTS, SEEN, "shown")
+FOLDERS = ("pictures", "masks", TEXTS, SEEN, "shown", quantised.FOLDER)
 SHARD = re.compile(r"(\w[\w.-]*)-[0-9a-f]{16}\.safetensors")
 
 GONE = "it does not open, or is not as long as it should be"
+OTHERS = "its bytes are not those that were written"
 CHANGED = "{} of {} entries are not what was written"
 NOT_FINITE = "{} of {} entries have values that are not finite"
 
@@ -62,10 +64,14 @@ def _looked_at(path: Path, shelf: str) -> Shard | None:
     except OSError:  # removed just now
         return None
     try:
-        there = columns(path)
+        there = quantised.columns(path) if _is_quantised(shelf) else columns(path)
     except NOT_OURS:
         there = None
     return Shard(path=path, shelf=shelf, bytes=facts.st_size, used=facts.st_mtime, columns=there)
+
+
+def _is_quantised(shelf: str) -> bool:
+    return shelf.startswith(f"{quantised.FOLDER}/")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +121,8 @@ def fault(shard: Shard) -> str | None:
         return GONE
     changed = spoilt = 0
     try:
+        if _is_quantised(shard.shelf):
+            return OTHERS if quantised.changed(shard.path) else None
         for row, body in enumerate(_bodies(shard.path, shard.columns)):
             if zlib.crc32(body) != int(shard.columns.crc[row]):
                 changed += 1

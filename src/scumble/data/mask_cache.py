@@ -32,7 +32,9 @@ class Wanted:
 
 def wanted(look: Look, spec: MaskSpec, source: str, cell: int) -> Wanted:
     """The mask of a picture (its hash in hex) whose latents stand for `cell` pixels a side."""
-    facts = (spec.alpha, spec.invert, spec.grow, spec.blur, spec.minimum)
+    facts: tuple[object, ...] = (spec.alpha, spec.invert, spec.grow, spec.blur, spec.minimum)
+    if spec.binary:
+        facts = (*facts, "binary")
     return Wanted(
         picture_key(recipe("mask", repr(facts), str(cell)), source, look.view), look, spec, cell
     )
@@ -40,17 +42,24 @@ def wanted(look: Look, spec: MaskSpec, source: str, cell: int) -> Wanted:
 
 def made(one: Wanted) -> Tensor:
     """What the loss of each latent is multiplied with, [1, height, width] from 0 to 1."""
-    pixels = images.alpha if one.spec.alpha else images.grey
-    values = masks.values(pixels(one.look.image.file, one.look.view), one.spec)
-    return torch.from_numpy(masks.reduced(values, one.cell))[None]
+    return torch.from_numpy(masks.weights(pixels(one.look, one.spec), one.spec, one.cell))[None]
+
+
+def pixels(look: Look, spec: MaskSpec) -> masks.Grey:
+    """A mask's picture in its view, from 0 to 255."""
+    if spec.alpha:
+        return images.alpha(look.image.file, look.view)
+    read = images.lit if spec.binary else images.grey
+    return read(look.image.file, look.view)
 
 
 def idle(store: Store, wanted: Sequence[Wanted]) -> list[Wanted]:
-    """Masks in the store that do nothing good: black all over, or transparency that is nowhere."""
+    """Masks in the store that do nothing good: black all over, transparency that is nowhere, or
+    maps without a black place."""
     found = []
     for one in wanted:
         values = store.read(one.key)[FIELD]
-        whole = one.spec.alpha and bool(values.min() == 1)
+        whole = (one.spec.alpha or one.spec.binary) and bool(values.min() == 1)
         if whole or bool(values.max() <= one.spec.minimum):
             found.append(one)
     store.close()

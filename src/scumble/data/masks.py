@@ -1,7 +1,8 @@
 """Where the loss counts: what becomes of a mask's grey before it weighs the loss.
 
-In this order: inverted, grown or shrunk, softened, raised to the least. Grey is linear: 255 is
-1, 0 is exactly 0, and stays so wherever no edge was softened.
+In this order: inverted, grown or shrunk, softened, brought to the size of the latents, made
+black or white, raised to the least. Grey is linear: 255 is 1, 0 is exactly 0, and stays so wherever
+no edge was softened.
 """
 
 from __future__ import annotations
@@ -17,12 +18,22 @@ from scumble.spec.references import MaskSpec
 Grey = UInt8[np.ndarray, "height width"]
 
 
+def weights(grey: Grey, spec: MaskSpec, cells: int) -> Float32[np.ndarray, "_ _"]:
+    """The weight of each place of the latents, of a mask that has the trained size."""
+    found = reduced(values(grey, spec), cells)
+    if not spec.binary:
+        return found
+    return np.maximum((found > 0).astype(np.float32), np.float32(spec.minimum))
+
+
 def values(grey: Grey, spec: MaskSpec) -> Float32[np.ndarray, "height width"]:
-    """The weight of each pixel, from 0 to 1, of a mask that has the trained size."""
+    """The weight of each pixel, from 0 to 1, before the least: what a binary mask makes of grey
+    is known once it is small."""
     if spec.invert:
         grey = 255 - grey
     grey = softened(grown(grey, spec.grow), spec.blur)
-    return np.maximum(grey.astype(np.float32) / 255, np.float32(spec.minimum))
+    least = 0.0 if spec.binary else spec.minimum
+    return np.maximum(grey.astype(np.float32) / 255, np.float32(least))
 
 
 def reduced(weights: Float32[np.ndarray, "height width"], cells: int) -> Float32[np.ndarray, "_ _"]:

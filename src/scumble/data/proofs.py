@@ -4,14 +4,14 @@ with the very pixels and texts of training, as cards for a contact sheet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from scumble import dice
-from scumble.data import images, masks
+from scumble.data import images, mask_cache, masks
 from scumble.data.looks import Look, Looks, looks
 from scumble.data.order import Order, Row, Shelf
 from scumble.data.picture_set import PictureSet
@@ -189,8 +189,7 @@ def _pictures(one: PictureSet, row: Row, seen: Looks) -> Iterator[Shown]:
             picture = _pixels(look)
             yield reduced(picture), f"{_name(one, number)}, {_size(picture.shape)}{absent}"
     if seen.mask is not None and one.spec.mask is not None:
-        read: Callable[..., np.ndarray] = images.alpha if one.spec.mask.alpha else images.grey
-        mask = masks.values(read(seen.mask.image.file, seen.mask.view), one.spec.mask)
+        mask = masks.values(mask_cache.pixels(seen.mask, one.spec.mask), one.spec.mask)
         yield reduced(overlay(target, mask)), f"mask, {mask.mean():.0%} of the loss counts"
 
 

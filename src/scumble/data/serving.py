@@ -122,8 +122,19 @@ def _batch(library: Library, one: PictureSet, group: Sequence[Shown]) -> Batch:
         references=tuple(
             torch.stack(column) for column in zip(*(each.references for each in group), strict=True)
         ),
-        masks=torch.stack(masks) if masks else None,
+        masks=_weighed(one, torch.stack(masks)) if masks else None,
+        masks_heeded=1.0 if one.spec.mask is None else one.spec.mask.probability,
+        teach=torch.ones(len(group), dtype=torch.bool) if one.spec.prior_preservation else None,
+        time_offset=one.spec.time_offset,
     )
+
+
+def _weighed(one: PictureSet, masks: Tensor) -> Tensor:
+    """Masks as they count: each divided by its mean where the job says so, if it is not black."""
+    if one.spec.mask is None or not one.spec.mask.normalise:
+        return masks
+    means = masks.mean((1, 2, 3), keepdim=True)
+    return masks / torch.where(means == 0, 1.0, means)
 
 
 def _weight(one: PictureSet, member: int) -> float:

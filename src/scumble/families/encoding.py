@@ -32,6 +32,7 @@ from scumble.families.fingerprints import fingerprints
 from scumble.families.opening import Unreadable
 from scumble.families.reader import TEXTS, Dress, Reader, readers
 from scumble.hardware.device import Place
+from scumble.hardware.quantisers.table import made_by
 from scumble.spec.saving import CacheSpec
 
 AREA = 1024 * 1024  # pixels that go through the autoencoder together, at least one picture
@@ -118,8 +119,10 @@ def _files(model: weights.Model, name: str, *, read: bool) -> dict[str, str] | N
         what: cache.hashed(*(found[str(file)].encode() for file in group)).hex()
         for what, group in files.items()
     }
-    merged = {f"{name} merged": ", ".join(marks)} if marks else {}
-    return {f"{name} config": cache.hashed(config).hex(), **hashes, **merged}
+    others = {f"{name} merged": ", ".join(marks)} if marks else {}
+    if quantiser := model.quantising.parts.get(name):
+        others[f"{name} quantiser"] = f"{quantiser} ({made_by(quantiser)})"
+    return {f"{name} config": cache.hashed(config).hex(), **hashes, **others}
 
 
 def picture_bytes(model: weights.Model, kept: CacheSpec, size: tuple[int, int]) -> int:

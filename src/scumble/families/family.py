@@ -89,12 +89,19 @@ class Scene:
     frames: Int[Tensor, "batch 8"]
     """Original h w, resized h w, corner top left, size h w; in pixels."""
 
+    spare: Float[Tensor, " batch"] | None = None
+    """A uniform number for each example, to be spent on what is drawn of the knobs; None: they
+    stand in the middle."""
+
 
 @dataclass(frozen=True)
 class Knobs:
     """The numbers of a job that a family may tell its network."""
 
     guidance: float
+    spread: float = 0.0
+    """How far to either side of `guidance` it is drawn, evenly, where examples have a number to
+    spare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +167,10 @@ class Part:
 
     ties: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
     """Names of one and the same tensor; the first is the one that is kept."""
+
+    wide: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    """Linear layers that are not quantised, as published practice has it: patterns for the
+    quantiser and for their whole names, in which `*` stands for anything."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from scumble.families import finding
 from scumble.families.family import Config, Family
 from scumble.families.finding import Search, located
 from scumble.families.fingerprints import fingerprints
+from scumble.families.quantised import Pack, Press, Quantising, split
 from scumble.families.readings import Reading, canonical, readings
 from scumble.families.recognising import by_names
 from scumble.families.sources import Source
@@ -48,6 +49,9 @@ class Model:
 
     masked: bool = False
     """Whether padding is hidden from text encoders and network, as the job's `text_mask` says."""
+
+    quantising: Quantising = field(default_factory=lambda: Quantising({}))
+    """Which parts are kept in fewer bits."""
 
     @cached_property
     def configs(self) -> Mapping[str, Config]:
@@ -94,7 +98,13 @@ def opened(
     """
     names = tuple(name for name in family.parts if parts is None or name in parts)
     parts_found = finding.found(Search(family, wanted, base, fetch, names))
-    return Model(family, parts_found, masked=wanted.text_mask)
+    narrow = Quantising(wanted.quantised, wanted.quantise_on)
+    return Model(family, parts_found, masked=wanted.text_mask, quantising=narrow)
+
+
+def kept_in(model: Model, folder: Path) -> Model:
+    """The model with its quantised layers kept in a folder, from which later starts read them."""
+    return replace(model, quantising=replace(model.quantising, folder=folder))
 
 
 def _longest(tokenizer: Path) -> int:
@@ -125,9 +135,15 @@ def compared(model: Model, part: str, module: nn.Module) -> None:
 
 
 def loaded(model: Model, part: str, *, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """One part with its weights, frozen, in evaluation mode; read one tensor after another."""
+    """One part with its weights, frozen, in evaluation mode; read one tensor after another.
+
+    Of parts that the job quantises, the linear layers are quantised on the way.
+    """
     assert not model.parts[part].absent, "fetched before it is loaded"
     module = skeleton(model, part)
+    if part in model.quantising.parts:
+        _pressed(model, part, module, dtype, device)
+        return module.to(device).requires_grad_(False).eval()
     wanted, found = _wanted(model, part, module), {}
     for name, tensor in _tensors(_matched(model, part, module), dtype, device):
         for spelt, shape in wanted[name].items():
@@ -137,6 +153,76 @@ def loaded(model: Model, part: str, *, dtype: torch.dtype, device: torch.device)
     for one in model.merged:
         one.into(module, part, model.family.parts[part].aliases)
     return module
+
+
+def _pressed(
+    model: Model, part: str, module: nn.Module, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Fill a skeleton, with quantised layers from what is kept of them or else from the weights."""
+    readings, wanted = dict(_matched(model, part, module)), _wanted(model, part, module)
+    press = _press(model, part, module, dtype, device)
+    pack = _pack(model, press)
+    there = pack.layers(press) if pack else ()
+    for layer in there:
+        del readings[canonical(press.part, f"{layer}.weight")]
+    found: dict[str, Tensor] = {}
+    on = torch.device("cpu") if model.quantising.on == "cpu" else device
+    for name, tensor in _tensors(readings, dtype, on):
+        for spelt, shape in wanted[name].items():
+            if spelt in press.weights:
+                press.take(spelt, tensor.reshape(shape))
+            else:
+                found[spelt] = tensor.reshape(shape).to(device)
+    module.load_state_dict(found, assign=True, strict=False)  # all are there: `_matched` has seen
+    press.finish()
+    if pack and not there:
+        pack.keep(press)
+
+
+def _press(
+    model: Model, part: str, module: nn.Module, dtype: torch.dtype, device: torch.device
+) -> Press:
+    return Press(
+        module=module,
+        name=part,
+        part=model.family.parts[part],
+        quantiser=model.quantising.parts[part],
+        merged=model.merged,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def _pack(model: Model, press: Press, *, read: bool = True) -> Pack | None:
+    """Where its quantised layers are kept, if they are; None while a file would have to be read
+    for that and `read` is false."""
+    folder, files = model.quantising.folder, model.files(press.name)
+    if folder is None:
+        return None
+    hashes, marks = fingerprints(files, read=read), model.marks(press.name, read=read)
+    if hashes is None or marks is None:
+        return None
+    return Pack.of(folder, press, [*sorted(hashes.values()), *marks])
+
+
+def packed(model: Model, part: str, dtype: torch.dtype, *, read: bool) -> Path | None:
+    """The file that holds a part's quantised layers; None where there is none yet, and while
+    weights would have to be read to know and `read` is false."""
+    pack = _pack(
+        model, _press(model, part, skeleton(model, part), dtype, torch.device("cpu")), read=read
+    )
+    return pack.file if pack is not None and pack.file.is_file() else None
+
+
+def held_bytes(model: Model, part: str, width: int) -> int:
+    """What a part's weights take where they compute; `width` is the bytes of a wide number."""
+    module = skeleton(model, part)
+    total = sum(one.numel() for one in module.parameters()) * width
+    quantiser = model.quantising.parts.get(part)
+    if quantiser is None:
+        return total
+    found = split(model.family.parts[part], module, quantiser)
+    return total - found.numbers * width + found.bytes(quantiser, width)
 
 
 def _tensors(

@@ -43,12 +43,19 @@ def weights(kind: Weighting, times: Times) -> Times:
 
 
 def deltas(kind: HuberLoss, times: Times) -> Times:
-    """Where each example's square turns into a line."""
+    """Where each example's square turns into a line.
+
+    `snr` is the schedule of SimpleTuner (bc8e6ab) for flows, with the root of noise over signal
+    in which 1e-4 keeps the division finite.
+    """
     match kind.schedule:
         case "constant":
             return torch.full_like(times, kind.scale * kind.delta)
         case "exponential":
             return kind.scale * kind.delta**times
+        case "snr":
+            ratio = torch.sqrt((1 - times) / (times + 1e-4))
+            return kind.scale * ((1 - kind.delta) / (1 + ratio) ** 2 + kind.delta)
 
 
 def errors(kind: LossSpec, answer: Latents, target: Latents, times: Times) -> Latents:
@@ -73,8 +80,9 @@ def per_example(
     answer: Latents,
     target: Latents,
     times: Times,
-    mask: Float[Tensor, "batch 1 height width"] | None = None,
+    factors: Float[Tensor, "batch _ height width"] | None = None,
 ) -> Float[Tensor, " batch"]:
-    """The mean error of each example, over all elements; those outside a mask count as zero."""
+    """The mean error of each example, over all elements, each times its factor (a mask's, where
+    those outside count as zero)."""
     found = errors(kind, answer.float(), target.float(), times)
-    return (found if mask is None else found * mask).flatten(1).mean(1)
+    return (found if factors is None else found * factors).flatten(1).mean(1)

@@ -13,7 +13,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scumble.spec.objective import SigmoidTimes, TableTimes, TimesSpec, UniformTimes
+from scumble.objective import densities
+from scumble.spec.objective import (
+    BetaTimes,
+    CubicTimes,
+    ListedTimes,
+    SigmoidTimes,
+    TableTimes,
+    TimesSpec,
+    UniformTimes,
+)
 
 
 def uniform(count: int, *, generator: torch.Generator) -> Float[Tensor, " count"]:
@@ -68,6 +77,22 @@ def shifted(
     return shift * times / (1 + (shift - 1) * times)
 
 
+def offset(times: Float[Tensor, " count"], amount: float) -> Float[Tensor, " count"]:
+    """What the law `sigmoid` would have given, had `amount` been added to its normal numbers."""
+    return torch.sigmoid(torch.logit(times) + amount)
+
+
+def in_turn(law: ListedTimes, first: int, count: int) -> Float[Tensor, " count"]:
+    """The list over and over: what the examples from number `first` of the run on get."""
+    places = (first + torch.arange(count)) % len(law.levels)
+    return torch.tensor(law.levels)[places]
+
+
+def shifts(law: TimesSpec) -> bool:
+    """Whether a shift moves what the law gives; a list means what it says."""
+    return law.law != "listed"
+
+
 def drawn(law: TimesSpec, count: int, *, generator: torch.Generator) -> Float[Tensor, " count"]:
     """Times of a whole step, before any shift."""
     match law:
@@ -77,3 +102,10 @@ def drawn(law: TimesSpec, count: int, *, generator: torch.Generator) -> Float[Te
             return sigmoid(count, mean=law.mean, spread=law.spread, generator=generator)
         case TableTimes():
             return from_table(law, count, generator=generator)
+        case BetaTimes():
+            return densities.beta(law.alpha, law.beta, count, generator=generator)
+        case CubicTimes():
+            return densities.cubic(law.weights, uniform(count, generator=generator))
+        case ListedTimes():
+            places = torch.randint(len(law.levels), (count,), generator=generator)
+            return torch.tensor(law.levels)[places]

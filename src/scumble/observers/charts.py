@@ -98,13 +98,26 @@ def rate_chart(rates: Sequence[Point]) -> str:
     return _svg(frame, "", curve, "", name="rate", rows=2)
 
 
-def band_chart(course: Sequence[tuple[int, float, float, float]], *, name: str) -> str:
+def legend() -> str:
+    """What the two lines of a chart with one `beside` it are."""
+    return (
+        '<figcaption class="keys"><i></i> the weights as they train (raw) <i class="other"></i>'
+        " their moving average (EMA)</figcaption>"
+    )
+
+
+def band_chart(
+    course: Sequence[tuple[int, float, float, float]], *, name: str, beside: Sequence[Point] = ()
+) -> str:
     """A line through few points, and the band that it may lie in: step, value, low and high of
-    each, by step. Empty without a number."""
+    each, by step. `beside` is a second line, without a band. Empty without a number."""
     points = [row for row in course if all(map(math.isfinite, row))]
     if not points:
         return ""
-    low, high = min(row[2] for row in points), max(row[3] for row in points)
+    other = [(step, value) for step, value in beside if math.isfinite(value)]
+    seen = [value for _, value in other]
+    low = min([row[2] for row in points] + seen)
+    high = max([row[3] for row in points] + seen)
     room = 0.08 * (high - low) or abs(high) * 0.1 or 1.0
     first, last = points[0][0], points[-1][0]
     frame = Frame(first=first, last=last, low=low - room, high=high + room, height=200)
@@ -116,6 +129,8 @@ def band_chart(course: Sequence[tuple[int, float, float, float]], *, name: str) 
     if len(points) > 1:
         round_it = "L".join(_place(frame, point) for point in (*highs, *lows[::-1]))
         curves = f'<path class="band" d="M{round_it}Z"/>{curves}'
+    if other:
+        curves += f'<path class="curve other" d="{_path(frame, other)}"/>'
     return _svg(frame, "", curves, "", name=name, rows=4)
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from statistics import fmean, median_low
 
-from scumble.events import Event, Measured, Previewed, Saved, Scored, Started, StepDone
+from scumble.events import Drifted, Event, Measured, Previewed, Saved, Scored, Started, StepDone
 
 WARM_UP_STEPS = 3
 """First steps of a session (compilation, first allocations) that say nothing about the rest."""
@@ -27,6 +27,8 @@ class Eta:
         self._saves: list[float] = []
         self._measures: list[float] = []
         self._scores: list[float] = []
+        self._drifts: list[float] = []
+        self._drifted = -1
         self._measured = -1
         self._scored = -1
         self._previewed = -1
@@ -51,6 +53,9 @@ class Eta:
             case Scored():
                 self._scored = event.step
                 self._scores.append(event.seconds)
+            case Drifted():
+                self._drifted = event.step
+                self._drifts.append(event.seconds)
             case Saved():
                 self._saved = event.step
                 self._saves.append(event.seconds)
@@ -81,6 +86,9 @@ class Eta:
         measures = 0
         if self._plan.measure_every is not None:
             measures = due(self._plan.measure_every, max(before, self._measured), steps)
+        drifts = 0
+        if self._plan.drift_every is not None:
+            drifts = due(self._plan.drift_every, max(before, self._drifted), steps)
         scores = 0
         if self._plan.score_every is not None:
             scores = due(self._plan.score_every, max(before, self._scored), steps)
@@ -90,6 +98,7 @@ class Eta:
             + previews * (median_low(self._previews) if self._previews else 0.0)
             + measures * (median_low(self._measures) if self._measures else 0.0)
             + scores * (median_low(self._scores) if self._scores else 0.0)
+            + drifts * (median_low(self._drifts) if self._drifts else 0.0)
         )
 
 

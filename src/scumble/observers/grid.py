@@ -103,7 +103,7 @@ def _pair(before: Preview, after: Preview) -> Pair | None:
     beside = {word: opened(after.file, box) for word, box in after.parts.items()}
     fitted = {word: _as_high(one, large.height) for word, one in beside.items() if one}
     return Pair(
-        prompt=after.prompt,
+        prompt=after.title,
         before=scaled(first),
         after=large,
         shown=tuple(one for word, one in fitted.items() if word not in ("output", "target")),

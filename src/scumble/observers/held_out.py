@@ -20,8 +20,10 @@ def body(course: Sequence[Measured]) -> str:
         return ""
     first, newest = course[0], course[-1]
     words = "On pictures that are not trained on, from the same noise at the same levels each time."
-    chart = charts.band_chart([_point(one) for one in course], name="loss")
-    band = (
+    averaged = [(one.step, one.ema.mean) for one in course if one.ema is not None]
+    chart = charts.band_chart([_point(one) for one in course], name="loss", beside=averaged)
+    band = charts.legend() if averaged else ""
+    band += (
         "<figcaption>The band is the 95 % interval of the change since the first measurement: each"
         " picture is compared with itself.</figcaption>"
     )

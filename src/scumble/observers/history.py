@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scumble.events import Measured, Scored
+from scumble.events import Drifted, Measured, Scored
 from scumble.observers import journal, measurements
 
 BEFORE = ("Scanned", "Fetched", "Encoded", "Resumed")
@@ -119,6 +119,12 @@ class History:
             more = ", ..." if len(skipped) > 5 else ""
             texts.append(f"Not applied, their numbers not being finite: step {first}{more}.")
         return texts
+
+
+def drifts(past: History) -> list[Drifted]:
+    """How far the base model had moved, where that can be compared with the newest, by step."""
+    found = measurements.drifts(past.records)
+    return [one for one in found if one.conditions == found[-1].conditions]
 
 
 def history(folder: Path) -> History:

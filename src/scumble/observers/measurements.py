@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scumble.events import Band, Compared, Measured, Scored
+from scumble.events import Band, Compared, Drifted, Measured, Scored
 from scumble.observers import journal
 
 
@@ -26,6 +26,16 @@ def read_scores(folder: Path) -> list[Scored]:
 def scores(records: Iterable[dict[str, Any]]) -> list[Scored]:
     """One for each step, as `taken`."""
     return [_scored(record) for record in _by_step(records, "Scored")]
+
+
+def read_drifts(folder: Path) -> list[Drifted]:
+    """How far the base model of a run folder had moved, as `read`."""
+    return drifts(journal.read(folder))
+
+
+def drifts(records: Iterable[dict[str, Any]]) -> list[Drifted]:
+    """One for each step, as `taken`."""
+    return [_drifted(record) for record in _by_step(records, "Drifted")]
 
 
 def _by_step(records: Iterable[dict[str, Any]], event: str) -> list[dict[str, Any]]:
@@ -52,10 +62,23 @@ def _scored(record: dict[str, Any]) -> Scored:
         alike=tuple(str(id) for id in record["alike"]),
         conditions=str(record["conditions"]),
         seconds=float(record["seconds"]),
+        weights=record.get("weights"),
+    )
+
+
+def _drifted(record: dict[str, Any]) -> Drifted:
+    return Drifted(
+        step=int(record["step"]),
+        drift=float(record["drift"]),
+        prompts={str(prompt): float(value) for prompt, value in record["prompts"].items()},
+        conditions=str(record["conditions"]),
+        seconds=float(record["seconds"]),
+        ema=_bound(record["ema"]),
     )
 
 
 def _measured(record: dict[str, Any]) -> Measured:
+    ema = record.get("ema")
     whole = _band(record | {"pictures": len(record["examples"])})
     return Measured(
         step=int(record["step"]),
@@ -69,6 +92,8 @@ def _measured(record: dict[str, Any]) -> Measured:
         first=_compared(record["first"]),
         lowest=_compared(record["lowest"]),
         seconds=float(record["seconds"]),
+        raw=_compared(record.get("raw")),
+        ema=None if ema is None else _measured(ema),
     )
 
 

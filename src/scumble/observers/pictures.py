@@ -37,6 +37,16 @@ class Preview:
         return str(self.about.get("prompt", self.file.stem.partition("-")[2]))
 
     @property
+    def weights(self) -> str:
+        """`raw`, or `ema` where a moving average made it; empty in a run that keeps none."""
+        return str(self.about.get("weights", ""))
+
+    @property
+    def title(self) -> str:
+        """The prompt, and whose picture it is where there are two kinds."""
+        return labelled(self.prompt, self.weights)
+
+    @property
     def parts(self) -> dict[str, Box]:
         """What it shows and where, from the left: references, `output`, `target`; empty where all
         of it is output."""
@@ -52,17 +62,23 @@ class Preview:
         return self.parts.get("output")
 
 
+def labelled(text: str, weights: str) -> str:
+    """A text about what these weights have made; `weights` may be empty."""
+    return f"{text} ({'EMA' if weights == 'ema' else weights})" if weights else text
+
+
 def _box(told: Any) -> Box:
     left, top, right, bottom = map(int, told)
     return left, top, right, bottom
 
 
-Rows = dict[tuple[int, str], dict[int, Preview]]
-"""For each prompt, by its place and its words, the picture of each step."""
+Rows = dict[tuple[int, str, str], dict[int, Preview]]
+"""For each prompt, by its place, its words and the weights, the picture of each step."""
 
 
 def previews(folder: Path) -> Rows:
-    """All previews of a run folder, prompts in order, steps in order."""
+    """All previews of a run folder, prompts in order, steps in order; an average's after those of
+    the weights themselves."""
     rows: Rows = {}
     for file in sorted(folder.glob("samples/step-*/*.png")):
         step = re.fullmatch(r"step-(\d+)", file.parent.name)
@@ -71,8 +87,9 @@ def previews(folder: Path) -> Rows:
             continue
         about = _sidecar(file.with_suffix(".json"))
         preview = Preview(step=int(step[1]), index=int(index[0]), file=file, about=about)
-        rows.setdefault((preview.index, preview.prompt), {})[preview.step] = preview
-    return dict(sorted(rows.items()))
+        row = (preview.index, preview.prompt, preview.weights)
+        rows.setdefault(row, {})[preview.step] = preview
+    return dict(sorted(rows.items(), key=lambda row: (row[0][:2], row[0][2] == "ema")))
 
 
 def samples(folder: Path, step: int) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from scumble.disk import write_whole
 from scumble.events import (
+    Drifted,
     Event,
     Exported,
     Failed,
@@ -24,9 +25,9 @@ from scumble.events import (
     Scored,
     Stopped,
 )
-from scumble.observers import charts, held_out, pairs, sentences
-from scumble.observers.history import History, history
-from scumble.observers.pictures import Box, Preview, previews, thumbnail
+from scumble.observers import charts, drift, held_out, pairs, sentences
+from scumble.observers.history import History, drifts, history
+from scumble.observers.pictures import Box, Preview, labelled, previews, thumbnail
 from scumble.observers.proof import proof
 from scumble.observers.stylesheet import CSS
 
@@ -35,6 +36,9 @@ COLUMNS = 8
 TINY_PIXELS = 128
 ABOUT_LETTERS = 160
 """A longer value in a picture's sidecar is cut."""
+
+ABOUT_FILES = ("step", "layout", "tensors", "weights")
+"""What the table of deliverables tells of each; the last only where there is an average."""
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -65,7 +69,7 @@ class Report:
                 write(self._folder, state="interrupted")
             case Failed():
                 write(self._folder, state="failed")
-            case Previewed() | Measured() | Scored() | Saved() | Exported() | Proven():
+            case Previewed() | Measured() | Scored() | Drifted() | Saved() | Exported() | Proven():
                 write(self._folder)
             case _:
                 pass
@@ -89,6 +93,7 @@ def page(folder: Path, *, state: str | None = None) -> str:
         _learning(past),
         _held_out(past),
         _pairs(past),
+        _drift(past),
         _pictures(folder),
         _deliverable(folder, past),
         _proof(folder, past),
@@ -137,10 +142,14 @@ def _facts(past: History) -> list[tuple[str, str]]:
         ("Device", str(plan["device"])),
         ("Precision", str(plan["precision"])),
     ]
+    if passes := sum(record.get("extra_passes", 0) for record in past.steps.values()):
+        facts.append(("Passes without gradients", f"{passes:,}"))
     if measured := past.measured():
         facts.append(("Held-out loss", held_out.brief(measured[-1])))
     if scores := past.scores():
         facts.append(("Better than a copy", pairs.brief(scores[-1])))
+    if moved := drifts(past):
+        facts.append(("Drift", drift.brief(moved[-1])))
     if plan["steps_per_epoch"]:
         facts.insert(4, ("Epochs", f"{done / float(plan['steps_per_epoch']):.1f}"))
     return facts
@@ -181,6 +190,11 @@ def _pairs(past: History) -> str:
     return _section("Held-out pairs", body) if body else ""
 
 
+def _drift(past: History) -> str:
+    body = drift.body(drifts(past))
+    return _section("Drift", body) if body else ""
+
+
 def _pictures(folder: Path) -> str:
     rows = previews(folder)
     if not rows:
@@ -189,12 +203,13 @@ def _pictures(folder: Path) -> str:
     shown = [steps[place] for place in charts.evenly(len(steps), COLUMNS)]
     left_out = len(steps) - len(shown)
     note = f"<p>{left_out} more steps lie in the run's folder.</p>" if left_out else ""
-    strips = "".join(_strip(prompt, row, shown) for (_, prompt), row in rows.items())
+    strips = "".join(_strip(row, shown) for row in rows.values())
     return _section("Previews", note + strips)
 
 
-def _strip(prompt: str, row: dict[int, Preview], steps: list[int]) -> str:
+def _strip(row: dict[int, Preview], steps: list[int]) -> str:
     newest = row[max(row)]
+    title = labelled(newest.prompt or "(no words)", newest.weights)
     about, parts = newest.about, newest.parts
     shown = [word for word in parts if word not in ("output", "target")]
     made = [_cell(step, row.get(step)) for step in steps]
@@ -202,7 +217,7 @@ def _strip(prompt: str, row: dict[int, Preview], steps: list[int]) -> str:
     left, right = ([_part(newest, word) for word in words] for words in (shown, wanted))
     cells = "".join([*left, *made, *right])
     return (
-        f'<div class="prompt"><h3>{escape(prompt) or "(no words)"}</h3>'
+        f'<div class="prompt"><h3>{escape(title)}</h3>'
         f'<div class="strip" style="--shape:{_shape(about)}">{cells}</div>'
         f'<p class="made">{escape(_made(about))}</p></div>'
     )
@@ -234,7 +249,7 @@ def _figure(preview: Preview, box: Box | None, what: str, caption: str) -> str:
         return f'<figure><div class="none">not readable</div>{caption}</figure>'
     packed, width = small
     kind = ' class="tiny"' if width <= TINY_PIXELS else ""
-    words = escape(f"{preview.prompt}, {what}")
+    words = escape(f"{preview.title}, {what}")
     return (
         f'<figure><img{kind} alt="{words}" src="data:image/webp;base64,{packed}">{caption}</figure>'
     )
@@ -267,16 +282,20 @@ def _deliverable(folder: Path, past: History) -> str:
     """What was exported and what lies there now, which is more than the journal may say."""
     told = {str(record["file"]): record for record in past.of("Exported")}
     files = {file.name: file for file in sorted(folder.glob("*.safetensors"))}
+    averaged = any(record.get("weights") for record in told.values())
     rows = []
     for name in dict.fromkeys((*files, *told)):
         record, file = told.get(name, {}), folder / name
         count = file.stat().st_size if file.is_file() else None
-        cells = (name, *(str(record.get(field, "-")) for field in ("step", "layout", "tensors")))
         held = "missing" if count is None else sentences.size(count)
-        rows.append(_row([*cells, held]))
+        facts = ["-" if record.get(one) is None else str(record[one]) for one in ABOUT_FILES]
+        rows.append(_row([name, *facts[:-1], *(facts[-1:] if averaged else []), held]))
     if not rows:
         return ""
-    head = "<tr><th>File</th><th>Step</th><th>Layout</th><th>Tensors</th><th>Size</th></tr>"
+    weights = "<th>Weights</th>" if averaged else ""
+    head = (
+        f"<tr><th>File</th><th>Step</th><th>Layout</th><th>Tensors</th>{weights}<th>Size</th></tr>"
+    )
     return _section("Deliverable", f"<table>{head}{''.join(rows)}</table>")
 
 

@@ -13,6 +13,7 @@ from scumble.events import Event, Measured, Started, StepDone
 from scumble.observers.averages import EpochAverage
 from scumble.spec.adapter import AdapterSpec, FullSpec, LoraSpec
 from scumble.spec.job import JobSpec
+from scumble.spec.lycoris import LycorisSpec
 
 Measure = Literal[
     "loss",
@@ -61,7 +62,7 @@ def rates(job: JobSpec) -> dict[str, float]:
 def _factors(adapter: AdapterSpec) -> dict[str, float]:
     """The rate of the `up` matrices over that of the others, of each network that is trained."""
     match adapter:
-        case FullSpec():
+        case FullSpec() | LycorisSpec():
             return {"denoiser": 1.0}
         case LoraSpec(parts=parts, up_rate=given):
             each = given if isinstance(given, dict) else dict.fromkeys(parts, given)

@@ -2,6 +2,7 @@
 
 from scumble.events import (
     Compared,
+    Drifted,
     Encoded,
     Event,
     Exported,
@@ -21,7 +22,11 @@ from scumble.events import (
     StepDone,
     Stopped,
     Warned,
+    Weights,
 )
+
+PROMPT_LETTERS = 60
+"""A longer prompt is cut in a sentence."""
 
 
 def sentence(event: Event) -> str:
@@ -127,21 +132,66 @@ def _of_training(event: Event) -> str:
                 f" gradient norm ({event.gradient_norm:.4g}) is not finite."
             )
         case StepDone():
+            prior = "" if event.prior_loss is None else f" (prior {event.prior_loss:.4f})"
             return (
-                f"Step {event.step:,}: loss {event.loss:.4f}, rate {event.learning_rate:.1e},"
-                f" {duration(event.seconds)}."
+                f"Step {event.step:,}: loss {event.loss:.4f}{prior},"
+                f" rate {event.learning_rate:.1e}, {duration(event.seconds)}."
             )
         case Measured():
             return f"{held_out(event)}, in {duration(event.seconds)}."
         case Scored():
             return f"{scored(event)} at step {event.step:,}, in {duration(event.seconds)}."
+        case Drifted():
+            return f"{drifted(event)}, in {duration(event.seconds)}."
         case _:
             return ""
 
 
+def drifted(event: Drifted) -> str:
+    """How far the base model has moved, and on which prompt the most."""
+    most = max(event.prompts, key=lambda prompt: event.prompts[prompt])
+    average = "" if event.ema is None else f" (EMA {percent(event.ema)})"
+    said = f"Drift of the base model {percent(event.drift)}{average} at step {event.step:,}"
+    if len(event.prompts) == 1:
+        return f"{said}, on '{_cut(most)}'"
+    counted = _plural(len(event.prompts), "prompt")
+    if event.prompts[most] == 0:
+        return f"{said}, on {counted}"
+    return f"{said}, on {counted}; most on '{_cut(most)}' ({percent(event.prompts[most])})"
+
+
+def _cut(prompt: str) -> str:
+    return (
+        prompt if len(prompt) <= PROMPT_LETTERS else f"{prompt[: PROMPT_LETTERS - 3].rstrip()}..."
+    )
+
+
+def percent(share: float) -> str:
+    """Three figures, as few digits as they need: `0.0412 %`, `12.3 %`."""
+    return f"{100 * share:.3g} %"
+
+
 def held_out(event: Measured) -> str:
-    """What became of the held-out loss; the interval is that of the change, as far as there is
-    one: it is much narrower than that of the loss itself."""
+    """What became of the held-out loss, and how the moving average compares where there is one."""
+    said = _held_out(event)
+    if event.ema is None or event.ema.raw is None:
+        return said
+    return f"{said}; EMA {event.ema.mean:.4f}, {_against(event.ema.raw)}"
+
+
+def _against(raw: Compared) -> str:
+    """An average's loss against that of the weights as they train."""
+    if raw.change == 0:
+        return "the same as raw"
+    word = "lower" if raw.change < 0 else "higher"
+    unsure = raw.low is not None and raw.high is not None and raw.low <= 0 <= raw.high
+    chance = ", which may be chance" if unsure else ""
+    return f"{100 * abs(raw.change):.1f} % {word} than raw{chance}"
+
+
+def _held_out(event: Measured) -> str:
+    """The interval is that of the change, as far as there is one: it is much narrower than that of
+    the loss itself."""
     pictures = _plural(len(event.examples), "held-out picture")
     if event.first is None:
         sure = "" if event.low is None else f" (95 %: {event.low:.4f} to {event.high:.4f})"
@@ -157,9 +207,10 @@ def held_out(event: Measured) -> str:
 
 def scored(event: Scored) -> str:
     """Whether painting held-out pairs beats leaving their input as it is, and by how much."""
+    average = " with the average (EMA)" if event.weights == "ema" else ""
     count = len(event.pairs)
     left_out = f"; {_plural(len(event.alike), 'pair')} left out, input and target being alike"
-    rest = left_out if event.alike else ""
+    rest = f"{average}{left_out if event.alike else ''}"
     if event.ratio is None:
         return f"No held-out pair to compare with a copy of its input{rest}"
     low, high = event.ratio.low, event.ratio.high
@@ -197,12 +248,16 @@ def _of_files(event: Event) -> str:
             return f"Saved step {event.step:,} in {spent}: {event.folder.name}{gone}{more}."
         case Previewed():
             pictures = _plural(len(event.pictures), "preview")
+            if event.weights:
+                shown = "raw and EMA" if len(set(event.weights)) > 1 else _whose(event.weights[0])
+                pictures += f" ({shown})"
             where = f": {event.pictures[0].parent.name}" if event.pictures else ""
             return f"Made {pictures} at step {event.step:,} in {duration(event.seconds)}{where}."
         case Exported():
+            whose = "" if event.weights is None else f"{_whose(event.weights)} weights, "
             return (
-                f"Exported {event.file} ({event.layout} layout, {_plural(event.tensors, 'tensor')},"
-                f" {size(event.bytes)})."
+                f"Exported {event.file} ({whose}{event.layout} layout,"
+                f" {_plural(event.tensors, 'tensor')}, {size(event.bytes)})."
             )
         case Proving():
             return f"Proving {_plural(len(event.files), 'file')} in a fresh process."
@@ -210,6 +265,10 @@ def _of_files(event: Event) -> str:
             return _of_proof(event)
         case _:
             return _of_the_end(event)
+
+
+def _whose(weights: Weights) -> str:
+    return "EMA" if weights == "ema" else weights
 
 
 def _of_the_end(event: Event) -> str:

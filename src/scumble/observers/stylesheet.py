@@ -59,6 +59,11 @@ figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
 .chart .dots { stroke: var(--curve); stroke-width: 4px; opacity: var(--faint); }
 .chart .curve { stroke: var(--curve); stroke-width: 2.25px; }
 .chart .curve.rate { stroke: var(--rate); stroke-width: 1.75px; }
+.chart .curve.other { stroke-dasharray: 7 4; }
+.keys i {
+  display: inline-block; width: 22px; margin: 0 4px 4px 0; border-top: 2px solid var(--rate);
+}
+.keys .other { margin-left: 16px; border-top: 2px dashed var(--curve); }
 .chart .band { fill: var(--rate); opacity: .22; }
 .chart .end { fill: var(--curve); stroke: var(--paper); stroke-width: 2px; }
 .chart text {

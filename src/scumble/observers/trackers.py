@@ -24,6 +24,7 @@ from scumble import launch
 from scumble.disk import write_whole
 from scumble.errors import JobError, gather
 from scumble.events import (
+    Drifted,
     Encoded,
     Event,
     Failed,
@@ -37,6 +38,7 @@ from scumble.events import (
     Started,
     StepDone,
     Stopped,
+    Weights,
 )
 from scumble.observers.outbox import Line, Outbox
 from scumble.observers.scalars import Scalars
@@ -99,7 +101,8 @@ def _in_netrc(file: Path, host: str) -> bool:
 
 def opened(job: JobSpec, folder: Path, text: str) -> list[Tracker]:
     """A tracker for each service that the job names; `text` is the resolved job."""
-    spec, found, foreign = job.tracking, [], job.origin is not None
+    spec, found = job.tracking, []
+    foreign = job.origin is not None and job.origin.tool == "sd-scripts"
     for service in spec.trackers:
         hello = Hello(
             folder=str(folder.resolve()),
@@ -187,7 +190,7 @@ class Tracker:
                     self._put({"step": event.step, "values": values}, spare=True)
             case Previewed():
                 self._put({"step": event.step, "pictures": _pictures(event)})
-            case Measured() | Scored():
+            case Measured() | Scored() | Drifted():
                 self._put({"step": event.step, "values": _of_held_out(event) | besides})
             case _:
                 self._message(event)
@@ -270,22 +273,27 @@ class Tracker:
             "train/gradient_norm": event.gradient_norm,
             "train/seconds_per_step": event.seconds,
             "train/examples_per_second": self._examples_per_step / max(event.seconds, 1e-9),
+            **({} if event.prior_loss is None else {"train/prior_loss": event.prior_loss}),
         }
 
 
-def _of_held_out(event: Measured | Scored) -> dict[str, float]:
+def _of_held_out(event: Measured | Scored | Drifted) -> dict[str, float]:
     match event:
         case Measured():
             return _held_out(event)
         case Scored():
             return _pairs(event)
+        case Drifted():
+            average = {} if event.ema is None else {"drift/drift (EMA)": event.ema}
+            return {"drift/drift": event.drift, **average}
 
 
 def _held_out(event: Measured) -> dict[str, float]:
     """The mean, that of each noise level, and of each set where there are several."""
     levels = {f"held_out/loss at {time:g}": band.mean for time, band in event.by_time}
     sets = {f"held_out/loss of {name}": band.mean for name, band in event.sets.items()}
-    return {"held_out/loss": event.mean, **levels, **(sets if len(sets) > 1 else {})}
+    average = {} if event.ema is None else {"held_out/loss (EMA)": event.ema.mean}
+    return {"held_out/loss": event.mean, **average, **levels, **(sets if len(sets) > 1 else {})}
 
 
 def _pairs(event: Scored) -> dict[str, float]:
@@ -297,9 +305,15 @@ def _pairs(event: Scored) -> dict[str, float]:
 
 
 def _pictures(event: Previewed) -> dict[str, str]:
-    """The file of each prompt's picture, under a tag that stays the same."""
-    pairs = enumerate(zip(event.pictures, event.prompts, strict=True))
-    return {f"preview/{n:02d} {_short(prompt)}": str(file.resolve()) for n, (file, prompt) in pairs}
+    """The file of each prompt's picture, under a tag that stays the same and tells an average's."""
+    kinds = event.weights or ("raw",) * len(event.pictures)
+    counts: dict[Weights, int] = {"raw": 0, "ema": 0}
+    found = {}
+    for file, prompt, kind in zip(event.pictures, event.prompts, kinds, strict=True):
+        tag = f"preview/{counts[kind]:02d} {_short(prompt)}{' (EMA)' if kind == 'ema' else ''}"
+        found[tag] = str(file.resolve())
+        counts[kind] += 1
+    return found
 
 
 def _short(prompt: str) -> str:

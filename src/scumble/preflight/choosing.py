@@ -15,9 +15,10 @@ from scumble.errors import JobError
 from scumble.families import weights
 from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place
-from scumble.preflight import flavours, shaping
+from scumble.preflight import flavours, lycoris, shaping
 from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.spec.job import JobSpec
+from scumble.spec.lycoris import LycorisSpec
 from scumble.trainer import optimizers
 from scumble.trainer.optimizer_table import find
 
@@ -43,6 +44,8 @@ def chosen(model: weights.Model, job: JobSpec, *, fresh: bool) -> Chosen:
     `fresh` is whether the run starts.
     """
     shaping.checked(model.family, job)
+    if isinstance(job.adapter, LycorisSpec):
+        lycoris.checked(job, job.adapter)
     denoiser = weights.skeleton(model, DENOISER)
     weights.compared(model, DENOISER, denoiser)
     strange = flavours.remarks(model, denoiser)
@@ -59,6 +62,10 @@ def chosen(model: weights.Model, job: JobSpec, *, fresh: bool) -> Chosen:
             }
             sound.refuse_nameless("export.layout", sizes, keys, layouts)
             return Chosen(denoiser, sizes, one.layers, one.shapes, (*one.remarks, *strange))
+        case LycorisSpec() as spec:
+            own = lycoris.planned(model.family, denoiser, spec)
+            layers, told = {DENOISER: own.layers}, (*own.remarks, *strange)
+            return Chosen(denoiser, own.sizes(model.family), layers, {}, told)
         case FullSpec(targets=targets):
             names = full.chosen(denoiser, targets, presets)
             sizes = {name: tuple(one.shape) for name, one in denoiser.state_dict().items()}
@@ -68,15 +75,17 @@ def chosen(model: weights.Model, job: JobSpec, *, fresh: bool) -> Chosen:
 
 
 def movable(job: JobSpec, place: Place, trained: Mapping[str, Shape]) -> None:
-    """JobError where the optimizer can move an adapter, and not all of a network's weights."""
-    if job.adapter.kind != "full":
+    """JobError where the optimizer can move an adapter's matrices, and not all that is trained."""
+    if job.adapter.kind == "lora":
         return
     moved_by = job.training.optimizer
     kept, where = optimizers.weights_dtype(moved_by), "training.optimizer.name"
-    if find(moved_by.name).group and (flat := [n for n, one in trained.items() if len(one) != 2]):
+    if find(moved_by.name).matrices and (
+        flat := [n for n, one in trained.items() if len(one) != 2]
+    ):
         problem = f"{moved_by.name} moves matrices alone, and '{flat[0]}' is none"
-        raise JobError(where, problem, "use adamw, or train an adapter (`adapter.kind: lora`)")
-    if kept != torch.float32 and place.dtype != kept:
+        raise JobError(where, problem, "use adamw, or train a LoRA (`adapter.kind: lora`)")
+    if job.adapter.kind == "full" and kept != torch.float32 and place.dtype != kept:
         problem = f"{moved_by.name} keeps the network's weights in bf16, which computes in fp32"
         remedy = "set `hardware.precision: bf16`, or use `training.optimizer.name: adamw`"
         raise JobError("hardware.precision", problem, remedy)

@@ -10,14 +10,19 @@ from dataclasses import dataclass
 import torch
 
 from scumble.adapters.layouts import LAYOUTS
+from scumble.adapters.names import DENOISER
 from scumble.data.held_out import measured
 from scumble.data.plans import Shelf
 from scumble.data.saying import saying
 from scumble.data.shelving import Shelves
+from scumble.families.weights import held_bytes
 from scumble.hardware.device import Place
-from scumble.preflight import measures, pace, showing
+from scumble.observers.sentences import size
+from scumble.preflight import class_prompts, extra_passes, measures, pace, showing
 from scumble.preflight.plan import Plan
 from scumble.spec.adapter import FullSpec, LoraSpec
+from scumble.spec.averaging import delivered, previewed
+from scumble.spec.lycoris import LycorisSpec
 from scumble.trainer import optimizers
 
 GB = 1e9
@@ -40,13 +45,17 @@ def run_bytes(plan: Plan) -> int:
     pictures = _previews(plan) * sum(pixels)
     width = 4 if job.export.dtype == "float32" else 2
     exported = sum(_numbers(plan, layout) for layout in job.export.layouts)
-    weights = kept * (weights_bytes(plan) + state_bytes(plan)) + exported * width
+    exported *= len(delivered(job.training.ema))
+    average = 0 if job.training.ema is None else 4 * plan.trained_parameters
+    weights = kept * (weights_bytes(plan) + state_bytes(plan) + average) + exported * width
     return int(weights + pictures * PNG_BYTES)
 
 
 def weights_bytes(plan: Plan) -> int:
-    """Of what is trained, in memory and in each checkpoint."""
-    return plan.trained_parameters * optimizers.weights_dtype(plan.job.training.optimizer).itemsize
+    """Of what is trained, in memory and in each checkpoint, and of where it began if it is kept."""
+    pairs = 2 if any(one.taken for one in plan.shapes.values()) else 1
+    each = optimizers.weights_dtype(plan.job.training.optimizer).itemsize
+    return pairs * plan.trained_parameters * each
 
 
 def state_bytes(plan: Plan) -> float:
@@ -66,14 +75,37 @@ def memory(plan: Plan) -> str | None:
             told = ", ".join(f"{name} {size / GB:.2g}" for name, size in each)
             total = (2 * weights + still + state) / GB
             return f"about {total:.2g} GB ({told}), and what a step computes"
-        case LoraSpec():
-            return None
+        case LoraSpec() | LycorisSpec():
+            return _beside_quantised(plan)
+
+
+def _beside_quantised(plan: Plan) -> str | None:
+    """The same of an adapter, where the base under it is kept in fewer bits."""
+    quantiser = plan.model.quantising.parts.get(DENOISER)
+    if quantiser is None:
+        return None
+    base = held_bytes(plan.model, DENOISER, plan.place.dtype.itemsize) / GB
+    learnt = (2 * weights_bytes(plan) + state_bytes(plan)) / GB
+    told = f"denoiser as {quantiser} {base:.2g}, adapter with gradients and optimizer {learnt:.2g}"
+    return f"about {base + learnt:.2g} GB ({told}), and what a step computes"
+
+
+def average(plan: Plan) -> str | None:
+    """What a moving average of the weights takes, in words; None where none is kept."""
+    spec = plan.job.training.ema
+    if spec is None:
+        return None
+    held, trained = size(4 * plan.trained_parameters), size(weights_bytes(plan))
+    if spec.device == "device":
+        return f"{held} on the device"
+    coming = f", and {trained} for what is on its way" if plan.place.device.type == "cuda" else ""
+    return f"{held} on the CPU{coming}"
 
 
 def heavy(plan: Plan) -> list[str]:
     """A word on the way out where training a network's own weights takes very much."""
     held = 2 * weights_bytes(plan) + state_bytes(plan)
-    if plan.job.adapter.kind != "full" or held < HEAVY * GB:
+    if plan.job.adapter.kind == "lora" or held < HEAVY * GB:
         return []
     return [
         f"Training all these weights holds {held / GB:.0f} GB on the device; an adapter"
@@ -88,6 +120,8 @@ def _numbers(plan: Plan, layout: str) -> int:
     match plan.job.adapter:
         case FullSpec():
             return sum(one.numel() for one in plan.denoiser.state_dict().values())
+        case LycorisSpec():
+            return plan.trained_parameters
         case LoraSpec():
             authors = LAYOUTS[layout].authors
             each = ((one, plan.layers[part]) for part, one in plan.shapes.items())
@@ -115,12 +149,15 @@ def expected(plan: Plan) -> Expected:
     job, tokens = plan.job, tokens_per_unit(plan)
     product = speed(plan.place) * USED
     passes = 3 if job.hardware.gradient_checkpointing else 2
-    unit = _work(plan, tokens) / product * passes + _fixed(plan)
+    extra = extra_passes.forwards(plan)
+    unit = _work(plan, tokens) / product * (passes + extra) + _fixed(plan) * (1 + extra / 3)
     step, others = unit * job.training.units_per_step, _preview_seconds(plan, product)
     measuring = measures.count(plan) * measures.forward_passes(plan)
     others += measuring * _measured_seconds(plan, product)
     compared = showing.compared(job, plan.family, plan.parted)
     others += showing.comparisons(job, plan.parted) * _painted_seconds(plan, product, compared)
+    ways = class_prompts.works(job, plan.family, plan.parted)
+    others += measures.drift_count(plan) * _painted_seconds(plan, product, ways)
     earlier = pace.remembered(pace.work(plan, tokens))
     if not earlier.good:
         return Expected(job.training.steps * step + others, None)
@@ -139,8 +176,8 @@ def _preview_seconds(plan: Plan, product: float) -> float:
 
 def _previews(plan: Plan) -> int:
     """How many times pictures are made."""
-    every = showing.every(plan.job, plan.parted)
-    return 1 + math.ceil(plan.job.training.steps / every) if every else 0
+    every, kinds = showing.every(plan.job, plan.parted), len(previewed(plan.job.training.ema))
+    return kinds * (1 + math.ceil(plan.job.training.steps / every)) if every else 0
 
 
 def _previewed(plan: Plan) -> list[showing.Work]:

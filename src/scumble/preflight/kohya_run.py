@@ -23,10 +23,16 @@ from scumble.data.picture_set import PictureSet
 from scumble.families.fingerprints import fingerprints
 from scumble.preflight.plan import Plan
 from scumble.spec.dataset import DatasetSpec
+from scumble.spec.job import JobSpec
 from scumble.spec.sizing import BucketsSizing
 
 SLICE = (0x100000, 0x10000)
 """Where the short hash of a file is taken, and over how many bytes."""
+
+
+def is_of(job: JobSpec) -> bool:
+    """Whether the job was made from one of its commands."""
+    return job.origin is not None and job.origin.tool == "sd-scripts"
 
 
 def dates(plan: Plan) -> Dates:
@@ -46,8 +52,9 @@ def metadata(plan: Plan, step: int, epoch: int | None = None) -> dict[str, str]:
 
     `epoch` as the file counts it; unset: all epochs of the run.
     """
-    if plan.job.origin is None:
+    if not is_of(plan.job):
         return {}
+    assert plan.job.origin
     remembered = memory(plan)
     when = dates(plan)
     facts = Facts(

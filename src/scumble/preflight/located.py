@@ -11,6 +11,7 @@ from scumble.spec.adapter import AdapterSpec, LoraSpec, StartSpec
 from scumble.spec.base import Spec
 from scumble.spec.dataset import DatasetSpec
 from scumble.spec.job import JobSpec
+from scumble.spec.lycoris import LycorisSpec
 from scumble.spec.sources import HubSource, SourceSpec, TableSource
 from scumble.spec.validation import RequestSpec, ValidationSpec
 
@@ -45,6 +46,8 @@ def _adapter(adapter: AdapterSpec, base: Path) -> AdapterSpec:
     match adapter:
         case LoraSpec(start=StartSpec() as start):
             return adapter.model_copy(update={"start": _placed(start, base, "file")})
+        case LycorisSpec(start=str()):
+            return _placed(adapter, base, "start")
         case _:
             return adapter
 

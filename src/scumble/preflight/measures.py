@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from scumble.data.held_out import measured
-from scumble.preflight import showing
+from scumble.preflight import class_prompts, showing
 from scumble.preflight.plan import Plan
 
 
@@ -38,8 +38,8 @@ def count(plan: Plan) -> int:
 
 def forward_passes(plan: Plan) -> int:
     """Of single pictures, in one measurement."""
-    wanted = plan.job.validation.held_out
-    return _pictures(plan) * len(wanted.times) * wanted.noises
+    wanted, kinds = plan.job.validation.held_out, 1 if plan.job.training.ema is None else 2
+    return _pictures(plan) * len(wanted.times) * wanted.noises * kinds
 
 
 def sentence(plan: Plan) -> str | None:
@@ -52,6 +52,47 @@ def sentence(plan: Plan) -> str | None:
         f"{pictures:,} {are} measured {times:,} times, with {passes:,} forward passes each time"
         f" ({passes * times:,} together)"
     )
+
+
+def drift_every(plan: Plan) -> int | None:
+    """Steps between measurements of how far the base model has moved; 0: only at the end, None:
+    never."""
+    if not _prompts(plan):
+        return None
+    wanted = plan.job.validation.drift.every
+    if wanted is not None:
+        return wanted
+    usual = every(plan)
+    if usual is not None:
+        return usual
+    return showing.every(plan.job, plan.parted) or plan.job.saving.every
+
+
+def drift_count(plan: Plan) -> int:
+    """Such measurements of the run: on the way, and at the end; and the base's own ways once."""
+    gap = drift_every(plan)
+    if gap is None:
+        return 0
+    kinds = 1 if plan.job.training.ema is None else 2
+    return 1 + kinds * (math.ceil(plan.job.training.steps / gap) if gap else 1)
+
+
+def drift_sentence(plan: Plan) -> str | None:
+    """All of it in words; None where nothing is measured."""
+    prompts, times = len(_prompts(plan)), drift_count(plan)
+    if not times:
+        return None
+    spec = plan.job.validation.drift
+    passes = prompts * spec.noises * spec.steps
+    noun = "class prompt" if prompts == 1 else "class prompts"
+    return (
+        f"the base model's is measured on {prompts:,} {noun}, with {passes:,} forward passes each"
+        f" time ({passes * times:,} together)"
+    )
+
+
+def _prompts(plan: Plan) -> tuple[str, ...]:
+    return class_prompts.prompts(plan.job, plan.family, plan.parted)
 
 
 def _pictures(plan: Plan) -> int:

@@ -30,8 +30,11 @@ def work(plan: Plan, tokens: float) -> dict[str, Any]:
     job, order = plan.job, plan.order
     shelves = [one for pool in range(len(order.pools)) for one in order.shelves(0, pool)]
     masked = {"text_mask": True} if plan.model.masked else {}
+    narrow = dict(plan.model.quantising.parts)
     return {
         **masked,
+        **({"quantised": narrow} if narrow else {}),
+        **_extra(plan),
         "model": f"{plan.family.name} {plan.family.flavour} {_shape(plan)}",
         "adapter": job.adapter.model_dump(mode="json", exclude={"alpha"}),
         "trained": [sum(map(len, plan.layers.values())), plan.trained_parameters],
@@ -80,6 +83,14 @@ def _shape(plan: Plan) -> str:
     """Of the denoiser, whichever way its config is written."""
     shapes = [(name, tuple(one.shape)) for name, one in plan.denoiser.named_parameters()]
     return blake2b(repr(sorted(shapes)).encode(), digest_size=6).hexdigest()
+
+
+def _extra(plan: Plan) -> dict[str, Any]:
+    """What makes passes through the network besides those that learn."""
+    law = plan.job.objective.rollout
+    prior = sorted(one.spec.id for one in plan.sets if one.spec.prior_preservation)
+    walks = {} if law is None else {"rollout": law.model_dump(mode="json")}
+    return walks | ({"prior_preservation": len(prior) / len(plan.sets)} if prior else {})
 
 
 def _fresh(plan: Plan) -> bool:

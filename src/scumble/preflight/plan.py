@@ -34,18 +34,28 @@ from scumble.errors import DiskError, JobError, ScumbleError, gather
 from scumble.families import encoding, hub, weights
 from scumble.families.family import Family
 from scumble.families.fingerprints import fingerprints
+from scumble.families.quantised import FOLDER
 from scumble.families.reader import readers
 from scumble.families.tensor_files import Shape
 from scumble.hardware.device import Place, place_for
 from scumble.launch import launched, shared
 from scumble.observers import trackers
-from scumble.preflight import choosing, counting, mixture, showing, texts
+from scumble.preflight import (
+    choosing,
+    class_prompts,
+    counting,
+    mixture,
+    objective_fit,
+    quantising,
+    showing,
+    texts,
+)
 from scumble.preflight.located import located
 from scumble.preflight.mixture import hashed
 from scumble.preflight.texts import Texts
 from scumble.spec.adapter import LoraSpec
 from scumble.spec.job import JobSpec
-from scumble.trainer import optimizers
+from scumble.trainer import averages, optimizers
 
 T = TypeVar("T")
 CHECKPOINTS = "checkpoints"
@@ -137,7 +147,10 @@ class Plan:
         prompts of previews."""
         if not readers(self.model):
             return []
-        prompts = showing.spoken(self.job, self.family, self.parted)
+        prompts = [
+            *showing.spoken(self.job, self.family, self.parted),
+            *class_prompts.spoken(self.job, self.family, self.parted),
+        ]
         if self.family.glance is None:
             prompts = [(text, ()) for text, _ in prompts]
         captions = self.asked.texts if self.keeps_texts else ()
@@ -162,6 +175,7 @@ class Plan:
             "masks/mask",
             f"{shown.FOLDER}/{shown.KIND}",
             *pictures,
+            *(f"{FOLDER}/{part}" for part in self.model.quantising.parts),
         ]
 
     def hashes(self, *, read: bool) -> Hashes:
@@ -246,10 +260,10 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     model = attempt(lambda: _model(family, job, base)) if family else None
     newest = attempt(lambda: store.newest(folder / CHECKPOINTS)) if writable else None
     chosen = attempt(lambda: choosing.chosen(model, job, fresh=newest is None)) if model else None
-    if chosen and place:
-        attempt(lambda: choosing.movable(job, place, chosen.trained))
-    if family:
-        all_of_it.found += [*showing.check(job, family), *mixture.refused(job, family)]
+    if family and place:
+        attempt(lambda: choosing.movable(job, place, chosen.trained) if chosen else None)
+        attempt(lambda: quantising.checked(job.model, job.adapter, family, place))
+    all_of_it.found += _refused(job, family) if family else []
     scans = attempt(lambda: mixture.scans(job, job.cache_folder if writable else None))
     gather(TITLE, all_of_it.found)
     assert model and chosen and scans and place
@@ -265,7 +279,7 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
         denoiser=chosen.denoiser,
         layers=chosen.layers,
         shapes=chosen.shapes,
-        remarks=chosen.remarks,
+        remarks=_remarks(job, model, chosen, place),
         trained=chosen.trained,
         scans=scans,
         parted=parted,
@@ -277,11 +291,30 @@ def prepared(job: JobSpec, base: Path, *, weigh: bool = True) -> Plan:
     )
 
 
+def _refused(job: JobSpec, family: Family) -> list[ScumbleError]:
+    """What this family cannot do."""
+    return [*showing.check(job, family), *mixture.refused(job, family)]
+
+
+def _remarks(
+    job: JobSpec, model: weights.Model, chosen: choosing.Chosen, place: Place
+) -> tuple[str, ...]:
+    """What there is to say of a job that can run."""
+    return (
+        *chosen.remarks,
+        *class_prompts.remarks(job, model.family),
+        *quantising.remarks(model, place, chosen.denoiser),
+        *objective_fit.remarks(job),
+    )
+
+
 def _checks(job: JobSpec) -> tuple[Callable[[], None], ...]:
     """What can be refused by itself."""
     return (
         lambda: trackers.checked(job.tracking),
         lambda: optimizers.checked(job.training.optimizer),
+        lambda: averages.checked(job.training),
+        lambda: objective_fit.checked(job),
         lambda: shared(job.training.units_per_step, launched().world),
     )
 
@@ -360,5 +393,6 @@ def _model(family: Family, job: JobSpec, base: Path) -> weights.Model:
         problem = f"{family.name} reads texts without padding, so there is none to hide"
         raise JobError("model.text_mask", problem, "leave it out")
     model = merging.with_merged(model, job.model, base)
+    model = weights.kept_in(model, job.cache_folder / FOLDER)
     parts = job.adapter.parts if isinstance(job.adapter, LoraSpec) else ()
     return replace(model, trained=tuple(part for part in parts if part != DENOISER))

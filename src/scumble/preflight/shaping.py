@@ -18,6 +18,7 @@ from scumble.errors import FileError, JobError
 from scumble.families.family import Family
 from scumble.spec.adapter import FullSpec, LoraSpec
 from scumble.spec.job import JobSpec
+from scumble.spec.lycoris import LycorisSpec
 from scumble.trainer import groups, optimizers
 from scumble.trainer.optimizer_table import find
 
@@ -72,7 +73,7 @@ def _shape(family: Family, part: str, network: nn.Module, spec: LoraSpec, told: 
     if spec.start is not None and spec.start.shape == "file":
         shape = as_filed(told.get(part, {}), linears, spec, names)
     elif part == DENOISER:
-        targeted = _heard(family, network, chosen(network, spec.targets, family.targets))
+        targeted = heard(family, network, chosen(network, spec.targets, family.targets))
         shape = resolved(chosen_by_rules(linears, targeted, spec, names), spec, names)
     else:
         linears = known(network, names)
@@ -80,7 +81,7 @@ def _shape(family: Family, part: str, network: nn.Module, spec: LoraSpec, told: 
     return replace(shape, others=tuple(n for n in linears if n not in shape.slots))
 
 
-def _heard(
+def heard(
     family: Family, denoiser: nn.Module, targeted: Mapping[str, nn.Linear]
 ) -> dict[str, nn.Linear]:
     """Those of the layers that can learn; JobError if none of them can."""
@@ -99,6 +100,10 @@ def checked(family: Family, job: JobSpec) -> None:
             if job.training.rates:
                 remedy = "set `training.learning_rate`"
                 raise JobError(RATES, "with `adapter.kind: full` there is one rate", remedy)
+        case LycorisSpec():
+            if job.training.rates:
+                remedy = "set `training.learning_rate`"
+                raise JobError(RATES, "with `adapter.kind: lycoris` there is one rate", remedy)
         case LoraSpec(parts=parts, up_rate=up_rate):
             _known(family, parts)
             _of_parts(RATES, job.training.rates, parts)

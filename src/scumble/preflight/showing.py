@@ -17,7 +17,7 @@ from scumble.errors import JobError, ScumbleError
 from scumble.families.family import Family
 from scumble.spec.job import JobSpec
 from scumble.spec.validation import RequestSpec, ValidationSpec
-from scumble.validation import previews
+from scumble.validation import drift, previews
 from scumble.validation.previews import Request
 from scumble.validation.walks import Manner
 
@@ -25,7 +25,7 @@ from scumble.validation.walks import Manner
 def check(job: JobSpec, family: Family) -> list[ScumbleError]:
     """What of the previews of a located job cannot be: settings, pictures, sets."""
     named = job.validation.pairs.dataset
-    problems = refused(job.validation, family)
+    problems = [*refused(job.validation, family), *drift.check(job.validation.drift, family)]
     return problems if named is None else [*problems, *_no_pairs(job, named)]
 
 

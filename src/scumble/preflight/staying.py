@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scumble.families import weights
 from scumble.families.reader import readers
-from scumble.observers.sentences import size
+from scumble.preflight import quantising
 from scumble.preflight.plan import Plan
 
 
@@ -52,7 +51,4 @@ def _read_anew(plan: Plan) -> list[str]:
 
 def _held(plan: Plan, parts: Sequence[str]) -> str:
     """Bytes of these parts' weights where they compute."""
-    modules = [weights.skeleton(plan.model, part) for part in parts]
-    numbers = sum(one.numel() for module in modules for one in module.parameters())
-    held = size(numbers * plan.place.dtype.itemsize)
-    return f"{held} in {plan.place.precision}"
+    return quantising.held(plan.model, parts, plan.place)

@@ -18,7 +18,15 @@ from scumble.data.picture_set import PictureSet
 from scumble.data.saying import Saying
 from scumble.data.sizes import frame as buckets_of
 from scumble.families import encoding
-from scumble.preflight import fetching, forecast, measures, reference_sizes, showing, staying
+from scumble.preflight import (
+    fetching,
+    forecast,
+    measures,
+    quantising,
+    reference_sizes,
+    showing,
+    staying,
+)
 from scumble.preflight.plan import Plan, prepared
 from scumble.spec.job import JobSpec
 from scumble.trainer import optimizers
@@ -81,6 +89,9 @@ class Survey:
     memory: str | None = None
     """What a network whose own weights are trained holds on the device, in words."""
 
+    average: str | None = None
+    """What a moving average of the weights takes, in words."""
+
     absent: str | None = None
     """What will be fetched from the hub first."""
 
@@ -89,6 +100,10 @@ class Survey:
 
     compared: str | None = None
     """How many held-out pairs are compared with copies of their input, how often, at what cost."""
+
+    drift: str | None = None
+    """On how many class prompts it is measured how far the base model moves, how often, at what
+    cost."""
 
     seconds: float | None
     """Forecast of the training time; None when nothing is known about this machine."""
@@ -108,6 +123,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
     plan = prepared(job, base, weigh=False)
     job = plan.job
     cached, missing, cache_bytes = _cache(plan)
+    cache_bytes += quantising.to_keep(plan.model, plan.place)
     free = shutil.disk_usage(_existing(plan.folder)).free
     run_bytes, expected = forecast.run_bytes(plan), forecast.expected(plan)
     warnings = []
@@ -121,9 +137,7 @@ def survey(job: JobSpec, base: Path) -> Survey:
     warnings += [*plan.remarks, *forecast.heavy(plan), *optimizers.advice(job.training)]
     kept = forecast.state_bytes(plan)
     warnings += optimizers.weight(job.training.optimizer, kept, plan.trained_parameters)
-    if plan.newest:
-        changed = "; ".join(plan.changed) or "nothing"
-        warnings.append(f"This run goes on after step {plan.newest.step}; changed: {changed}.")
+    warnings += _going_on(plan)
     return Survey(
         sets=tuple(_set_survey(plan, number) for number in range(len(plan.sets))),
         device=str(plan.place.device),
@@ -140,13 +154,23 @@ def survey(job: JobSpec, base: Path) -> Survey:
         run_bytes=run_bytes,
         free_bytes=free,
         memory=forecast.memory(plan),
+        average=forecast.average(plan),
         absent=fetching.sentence(plan.model),
         held_out=measures.sentence(plan),
+        drift=measures.drift_sentence(plan),
         compared=showing.sentence(job, plan.family, plan.parted),
         seconds=expected.seconds,
         measured=expected.measured,
         warnings=tuple(warnings),
     )
+
+
+def _going_on(plan: Plan) -> list[str]:
+    """Where a run goes on, and what changed in its job since."""
+    if plan.newest is None:
+        return []
+    changed = "; ".join(plan.changed) or "nothing"
+    return [f"This run goes on after step {plan.newest.step}; changed: {changed}."]
 
 
 def _existing(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic import model_validator as checked
 
 from scumble.spec.base import Spec
+from scumble.spec.lycoris import LycorisSpec
 
 
 class LayerRule(Spec):
@@ -104,6 +105,13 @@ class LoraSpec(Spec):
     """Other ranks and rates for some layers: the first rule that gives a rank and matches decides
     the rank, and likewise the rate."""
 
+    first: Literal["uniform", "gaussian", "pissa", "olora"] = "uniform"
+    """First values. `uniform` and `gaussian` begin with a change of zero, `down` as torch starts a
+    layer or normal with a spread of 1 / rank. `pissa` takes the largest singular directions out of
+    the layer and trains them (Meng et al. 2024), `olora` an orthogonal part of it (Bueyuekakyuez
+    2024); what is delivered is the difference, of twice the rank, which any tool reads. Not with
+    `fused`, `max_norm`, `ggpo` or `start`."""
+
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the bottleneck's values set to zero while training."""
 
@@ -127,6 +135,21 @@ class LoraSpec(Spec):
 
     start: StartSpec | None = None
     """A file to go on from. Unset: the first values change nothing."""
+
+    @checked(mode="after")
+    def _first_values_are_the_layers_own(self) -> "LoraSpec":
+        if self.first not in ("pissa", "olora"):
+            return self
+        told = {
+            "fused": self.fused,
+            "max_norm": self.max_norm is not None,
+            "ggpo": self.ggpo is not None,
+            "start": self.start is not None,
+        }
+        for setting in (one for one, given in told.items() if given):
+            remedy = f"leave `{setting}` out, or begin with `first: gaussian`"
+            raise ValueError(f"`first: {self.first}` and `{setting}` do not go together; {remedy}")
+        return self
 
     @checked(mode="after")
     def _shape_is_told_once(self) -> "LoraSpec":
@@ -154,20 +177,26 @@ def _kind(value: Any) -> str:
     match value:
         case dict():
             return str(cast("dict[str, Any]", value).get("kind", "lora"))
-        case LoraSpec() | FullSpec():
+        case LoraSpec() | FullSpec() | LycorisSpec():
             return value.kind
         case _:
             return "lora"  # whose own error says what it should be
 
 
 AdapterSpec = Annotated[
-    Annotated[LoraSpec, Tag("lora")] | Annotated[FullSpec, Tag("full")],
+    Annotated[LoraSpec, Tag("lora")]
+    | Annotated[LycorisSpec, Tag("lycoris")]
+    | Annotated[FullSpec, Tag("full")],
     Discriminator(_kind),
     Field(
         json_schema_extra={
             "discriminator": {
                 "propertyName": "kind",
-                "mapping": {"full": "#/$defs/FullSpec", "lora": "#/$defs/LoraSpec"},
+                "mapping": {
+                    "full": "#/$defs/FullSpec",
+                    "lora": "#/$defs/LoraSpec",
+                    "lycoris": "#/$defs/LycorisSpec",
+                },
             }
         }
     ),

@@ -135,8 +135,16 @@ class DatasetSpec(Spec):
     """Pictures of the class, to hold the model back: repeated or left out until there are as many
     as of all other sets together."""
 
+    prior_preservation: bool = False
+    """Pictures of the class: on them the network is to answer as the base model does, adapter off,
+    in the place of what the pictures show. Keeps what it knows of the class."""
+
     loss_weight: NonNegativeFloat = 1.0
     """Factor on the loss of this set."""
+
+    time_offset: float = 0.0
+    """Added to the number that the law `sigmoid` makes this set's noise levels of: above 0, more
+    often at high noise."""
 
     held_out: float = Field(default=0.0, ge=0, le=1)
     """Share of the pictures that is not trained on but measured, drawn by `held_out_seed`; 1 makes
@@ -202,6 +210,11 @@ class DatasetSpec(Spec):
             raise ValueError("`probability` has no effect with `share`; leave it out")
         if self.held_out == 1 and self.share is not None:
             raise ValueError("a set with `held_out: 1` is never trained on; leave `share` out")
+        if self.held_out > 0 and self.prior_preservation:
+            raise ValueError(
+                "a set for prior preservation is not measured; leave `held_out` out, "
+                "and look at `validation.drift`"
+            )
         if self.held_out > 0 and self.regularisation:
             raise ValueError("a set for regularisation is not measured; leave `held_out` out")
         return self

@@ -71,10 +71,11 @@ def resolved(job: JobSpec, *, full: bool = True) -> str:
 def _differing(section: Spec, place: Place) -> dict[str, Any]:
     found: dict[str, Any] = {}
     values = dict(section)
+    places = place.fields_of(values.get(place.tag))
     for name, field in type(section).model_fields.items():
         default: Any = None if field.is_required() else field.get_default(call_default_factory=True)
         if field.is_required() or values[name] != default or name == place.tag:
-            found[name] = _plain(values[name], place.every_field[name])
+            found[name] = _plain(values[name], places[name])
     return found
 
 
@@ -111,12 +112,13 @@ def _refuse_what_is_no_job(document: Document) -> None:
             problem = f"this is a file for {tool}"
             remedy = f"`scumble convert {document.name} -o job.yaml` makes a job of it"
         case dict() if tool:
-            problem = f"this is a file for {tool}, whose language is not read yet"
-            remedy = "write a job for Scumble; `scumble explain` lists all settings"
+            problem = f"this is a configuration for {tool}"
+            remedy = f"run it as it is: scumble train --config {document.name}"
         case dict():
             return
         case list() if _backends(document.tree):
-            problem = "this is a file for SimpleTuner (data backends), not read yet"
+            problem = "this is a file for SimpleTuner (data backends), not a job"
+            remedy = f"name it with its config.json: --config config.json --data {document.name}"
         case _:
             problem = (
                 "a job is a list of settings such as `name: my-cat`, and this is something else"

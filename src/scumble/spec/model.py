@@ -1,6 +1,8 @@
 """Which model is fine-tuned."""
 
-from pydantic import Field, PositiveInt, model_validator
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from scumble.spec.base import Spec
 
@@ -13,6 +15,33 @@ class MergeSpec(Spec):
 
     strength: float = 1.0
     """Factor on its change."""
+
+
+Quantiser = Literal[
+    "int8-quanto",
+    "int4-quanto",
+    "int2-quanto",
+    "fp8-quanto",
+    "int8-torchao",
+    "fp8-torchao",
+    "nf4-bnb",
+]
+
+
+class GuidanceRange(Spec):
+    """A guidance drawn for each example."""
+
+    low: NonNegativeFloat = 0.0
+    """Smallest one."""
+
+    high: NonNegativeFloat = 4.0
+    """Largest one."""
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> "GuidanceRange":
+        if self.high < self.low:
+            raise ValueError("`high` is below `low`; raise it")
+        return self
 
 
 class ModelSpec(Spec):
@@ -50,9 +79,32 @@ class ModelSpec(Spec):
     """Hide padding from T5 and from the network (flux). The published model sees it; qwen-image
     never does."""
 
-    guidance: float = Field(default=1.0, ge=0)
+    quantised: dict[str, Quantiser] = Field(default_factory=dict)
+    """Parts whose frozen linear layers are kept in fewer bits, such as {denoiser: int8-quanto, t5:
+    int8-quanto}: about half of bf16 in 8 bits, a quarter in 4. Needs
+    `pip install "scumble[quantised]"`. int8-quanto is the safe choice; fp8-torchao keeps weights
+    alone in 8 bits; nf4-bnb and int4-quanto are the smallest that train well, int2-quanto is far
+    from the model it is made of. docs/quantised.md says which goes with which adapter and
+    device."""
+
+    quantise_on: Literal["device", "cpu"] = "device"
+    """Where weights are brought to fewer bits, one layer after another while they are read. What
+    comes of it is kept in the cache folder, and the next start reads that."""
+
+    guidance: NonNegativeFloat | GuidanceRange = 1.0
     """Guidance the network is told while training, where it takes guidance as an input (flux dev).
-    1 keeps it free to be raised in inference."""
+    1 keeps it free to be raised in inference. {low, high}: one drawn for each example, and their
+    middle where the loss on held-out pictures is measured."""
+
+    @property
+    def guidance_told(self) -> tuple[float, float]:
+        """The guidance in the middle, which is told wherever none is drawn, and how far to either
+        side of it one is drawn."""
+        match self.guidance:
+            case GuidanceRange(low=low, high=high):
+                return (low + high) / 2, (high - low) / 2
+            case fixed:
+                return fixed, 0.0
 
     @model_validator(mode="after")
     def _has_weights(self) -> "ModelSpec":

@@ -2,9 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from scumble.spec.base import Spec
+from scumble.spec.rollout import RolloutSpec
 
 Density = Literal["uniform", "logit_normal", "mode"]
 Prediction = Literal["raw", "additive", "sigma_scaled"]
@@ -54,6 +62,48 @@ class TableTimes(Spec):
     """Entries of the table."""
 
 
+class BetaTimes(Spec):
+    """A number of the Beta law."""
+
+    law: Literal["beta"]
+    """A number of the Beta law."""
+
+    alpha: PositiveFloat = 2.0
+    """Larger: more often at high noise."""
+
+    beta: PositiveFloat = 2.0
+    """Larger: more often at low noise."""
+
+
+class CubicTimes(Spec):
+    """A density given at some noise levels."""
+
+    law: Literal["cubic"]
+    """A density given at evenly spaced noise levels, with a smooth curve between them."""
+
+    weights: tuple[NonNegativeFloat, ...] = Field(min_length=2)
+    """How often each of them is drawn, from clean to pure noise."""
+
+    @model_validator(mode="after")
+    def _something_is_drawn(self) -> "CubicTimes":
+        if not any(self.weights):
+            raise ValueError("all `weights` are 0; raise one")
+        return self
+
+
+class ListedTimes(Spec):
+    """A few noise levels and no others."""
+
+    law: Literal["listed"]
+    """A few noise levels and no others; `shift` does not move them."""
+
+    levels: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=1)
+    """These; one that stands there twice comes twice as often."""
+
+    order: Literal["random", "in_turn"] = "random"
+    """Drawn, or one after another over the examples of the run."""
+
+
 class PlainLoss(Spec):
     """Squared or absolute error."""
 
@@ -70,9 +120,10 @@ class HuberLoss(Spec):
     delta: PositiveFloat = 0.1
     """Where the square turns into a line."""
 
-    schedule: Literal["constant", "exponential"] = "constant"
-    """Whether `delta` is the same at all noise levels, or 1 without noise and falls to `delta` at
-    pure noise (delta to the power of the time)."""
+    schedule: Literal["constant", "exponential", "snr"] = "constant"
+    """Whether `delta` is the same at all noise levels; or 1 without noise and falls to `delta` at
+    pure noise, as delta to the power of the time (`exponential`); or is `delta` at low noise and 1
+    at pure noise, by the signal's share (`snr`, as SimpleTuner has it for flows)."""
 
     scale: PositiveFloat = 1.0
     """Factor on what the schedule gives."""
@@ -88,8 +139,24 @@ class InputNoise(Spec):
     """Draw the spread evenly between 0 and `gamma`, once for each example (sd-scripts: once for
     each batch), so that it does not matter how a step is cut into batches."""
 
+    steps: NonNegativeInt = 0
+    """It falls to 0 in a straight line over so many training steps; 0: it stays."""
 
-TimesSpec = Annotated[UniformTimes | SigmoidTimes | TableTimes, Field(discriminator="law")]
+
+class NoiseOffset(Spec):
+    """The same noise for a whole channel, besides that of each place."""
+
+    amount: PositiveFloat
+    """Its spread."""
+
+    probability: float = Field(default=1.0, gt=0, le=1)
+    """Share of the examples that get it."""
+
+
+TimesSpec = Annotated[
+    UniformTimes | SigmoidTimes | TableTimes | BetaTimes | CubicTimes | ListedTimes,
+    Field(discriminator="law"),
+]
 LossSpec = Annotated[PlainLoss | HuberLoss, Field(discriminator="kind")]
 
 
@@ -115,6 +182,13 @@ class ObjectiveSpec(Spec):
 
     input_noise: InputNoise | None = None
     """More noise for the input than the target knows of (input perturbation)."""
+
+    noise_offset: NoiseOffset | None = None
+    """The same noise for a whole channel, besides that of each place: brighter and darker
+    pictures."""
+
+    rollout: RolloutSpec | None = None
+    """Let the network bring some examples to their noise level itself (scheduled sampling)."""
 
     loss: LossSpec = PlainLoss()
     """How an error is measured."""

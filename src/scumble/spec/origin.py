@@ -10,7 +10,7 @@ from scumble.spec.base import Spec
 class OriginSpec(Spec):
     """The tool and its settings, kept for the metadata that its users' other programs read."""
 
-    tool: Literal["sd-scripts"]
+    tool: Literal["sd-scripts", "simpletuner"]
     """Whose configuration it was."""
 
     settings: dict[str, Any] = Field(default_factory=dict)

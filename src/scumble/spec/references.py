@@ -115,6 +115,16 @@ class MaskSpec(Spec):
     weight: PositiveFloat = 1.0
     """Factor on the loss of the pictures that have a mask."""
 
+    normalise: bool = False
+    """Divide each picture's loss by the share of it that counts, so that a small white part weighs
+    as much as a large one."""
+
+    binary: bool = False
+    """Whatever is not black counts fully, as for segmentation maps of any colours."""
+
+    probability: float = Field(default=1.0, gt=0, le=1)
+    """Share of the examples whose mask is heeded; the others count as a whole."""
+
     missing: Literal["error", "whole"] = "error"
     """A picture without a mask stops the run, or counts as a whole."""
 

@@ -72,6 +72,11 @@ class Place:
             found = {**variant.fields, **found}
         return found
 
+    def fields_of(self, tag: Any) -> Mapping[str, "Place"]:
+        """The fields of the section in one kind: two kinds may mean different things by a name."""
+        own = self.variants.get(tag)
+        return self.every_field if own is None else own.fields
+
 
 @cache
 def job_shape() -> Place:

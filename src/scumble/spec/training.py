@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from scumble.spec.averaging import EmaSpec
 from scumble.spec.base import Spec
 
 
@@ -24,13 +25,19 @@ class OptimizerSpec(Spec):
     job's (`relative_step` is off). prodigy: finds the rate itself, so `learning_rate: 1` and a
     constant schedule. adamw-schedulefree, radam-schedulefree: deliver and preview an average of
     the weights, so no falling schedule; one to ten times AdamW's rate, and radam needs no warm-up.
-    pytorch_optimizer.CLASS: any class of that package that takes its steps alone, such as
-    pytorch_optimizer.AdEMAMix. All but adamw and adafactor need
-    `pip install "scumble[optimizers]"`. `scumble check` tries it out, and says when it would not
-    resume exactly, would hardly move weights that start at zero, or takes much memory."""
+    soap: AdamW in the directions of each matrix's own curvature. muon: steps of equal length in all
+    directions of a matrix, at AdamW's rate. PACKAGE.CLASS: any class of torch (its torch.optim),
+    optimi, bitsandbytes, torchao, schedulefree or pytorch_optimizer that takes its steps alone,
+    with that class's own defaults: optimi.StableAdamW, torch.SGD, pytorch_optimizer.AdEMAMix;
+    torchao.AdamW8bit, torchao.AdamW4bit and torchao.AdamWFp8 (on a card of capability 8.9 and more)
+    keep their state in few bits. All but adamw, adafactor, muon and torch's need
+    `pip install "scumble[optimizers]"`, torchao's "scumble[quantised]". `scumble check` tries it
+    out, and says when it would not resume exactly, would hardly move weights that start at zero,
+    or takes much memory."""
 
     options: dict[str, Any] = Field(default_factory=dict)
-    """Passed to the optimizer: for adamw betas, eps, weight_decay (its default here is 0.01). A
+    """Passed to the optimizer: for adamw betas, eps, weight_decay (its default here is 0.01). For
+    prodigy also stop_after: a number of steps after which it keeps the rate that it has found. A
     wrong name is told with those that it has."""
 
 
@@ -43,6 +50,7 @@ Kind = Literal[
     "inverse_sqrt",
     "warmup_stable_decay",
     "rex",
+    "wave",
 ]
 
 
@@ -52,7 +60,7 @@ class ScheduleSpec(Spec):
     kind: Kind = "constant"
     """Shape of the way from the full rate down to `floor` over the steps. inverse_sqrt falls
     without knowing the end; warmup_stable_decay stays full until its last steps; rex stays above
-    linear and falls steeply at the end."""
+    linear and falls steeply at the end; wave goes down to `floor` and up again for ever."""
 
     warmup_steps: NonNegativeInt = 0
     """The rate rises in a straight line over these first steps, whichever the kind."""
@@ -73,6 +81,12 @@ class ScheduleSpec(Spec):
     """Steps after the warm-up until `inverse_sqrt` is at 0.71; three times as many: at half.
     Unset: as many as `warmup_steps`, or 1000 without any."""
 
+    half_period: PositiveInt | None = None
+    """Steps in which `wave` goes from the full rate to `floor`, or back. Unset: 1000."""
+
+    wave_from: Literal["top", "middle"] | None = None
+    """Where `wave` begins: at the full rate, or half way up to it. Unset: top."""
+
     decay_share: float | None = Field(default=None, gt=0, le=1)
     """Share of all steps over which `warmup_stable_decay` falls at the end. Unset: 0.2."""
 
@@ -85,7 +99,7 @@ class ScheduleSpec(Spec):
     @property
     def falls_by_the_end(self) -> bool:
         """Whether the rate of a step depends on how many steps there are."""
-        return self.kind not in ("constant", "inverse_sqrt")
+        return self.kind not in ("constant", "inverse_sqrt", "wave")
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> "ScheduleSpec":
@@ -107,6 +121,8 @@ BELONGS = {
     "power": "polynomial",
     "cycles": "cosine_with_restarts",
     "timescale": "inverse_sqrt",
+    "half_period": "wave",
+    "wave_from": "wave",
     "decay_share": "warmup_stable_decay",
     "decay_steps": "warmup_stable_decay",
     "decay_shape": "warmup_stable_decay",
@@ -149,6 +165,13 @@ class TrainingSpec(Spec):
 
     clip_norm: PositiveFloat | None = 1.0
     """Largest norm a step's gradient may have. null: no clipping."""
+
+    clip_value: PositiveFloat | None = None
+    """Largest size of each number of a step's gradient, in the place of `clip_norm`, which then is
+    only measured."""
+
+    ema: EmaSpec | None = None
+    """Keep a moving average of what is trained, and deliver it, too."""
 
     when_not_finite: Literal["stop", "skip"] = "stop"
     """What a loss or gradient that is not a finite number does: stop the run, or leave the step

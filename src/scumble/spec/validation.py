@@ -52,6 +52,34 @@ class PairsSpec(Spec):
     """Steps between further such comparisons. 0: none."""
 
 
+class DriftSpec(Spec):
+    """How far the base model has moved on prompts that it is not to forget: the network's answers
+    against those with the adapter off, along the base model's own way to a picture."""
+
+    prompts: tuple[str, ...] = ()
+    """Class prompts, such as "a photo of a cat". Unset: the captions of the sets with
+    `prior_preservation`; without any, nothing is measured."""
+
+    every: NonNegativeInt | None = None
+    """Steps between two measurements; there is also one at the end. Unset: as often as the
+    held-out loss or else previews. 0: only at the end."""
+
+    limit: PositiveInt = 8
+    """Use only so many of the captions of sets."""
+
+    noises: PositiveInt = 2
+    """How many ways are walked for each prompt."""
+
+    steps: PositiveInt = 4
+    """Points on each way at which answers are compared."""
+
+    side: PositiveInt | None = None
+    """Sides of its pictures in pixels. Unset: those of the first set."""
+
+    seed: NonNegativeInt = 42
+    """Of the noise."""
+
+
 class RequestSpec(Spec):
     """A preview; what it leaves unset is as in `validation`."""
 
@@ -103,6 +131,9 @@ class ValidationSpec(Spec):
 
     held_out: HeldOutSpec = HeldOutSpec()
     """Loss on the pictures that `data.*.held_out` keeps from training."""
+
+    drift: DriftSpec = DriftSpec()
+    """How far the base model has moved on class prompts."""
 
     width: PositiveInt = 1024
     """Pixels; a multiple of the family's step (flux: 16)."""

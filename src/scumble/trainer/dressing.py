@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from scumble.adapters.attach import Adapters, attach, linear
+from scumble.adapters.first import TAKEN
 from scumble.adapters.ggpo import noisy
 from scumble.adapters.joint import Joint
 from scumble.adapters.layouts import Changes
@@ -56,6 +57,7 @@ def dressed(
         care=Care(
             noises=tuple(noisy(one, noise, training.seed) for one in made) if noise else (),
             bounds=tuple(Bound(one, most) for one in made) if most else (),
+            firsts=tuple(made) if adapter.first in TAKEN else (),
         ),
     )
 

@@ -65,9 +65,10 @@ class Source:
             batches = self.read(units[place], step)
             for batch in batches:
                 slots = [first[place] + slot for slot in batch.slots]
-                draw = self.drawer.draw(step, slots, batch.latents.shape[1:], times)
+                draw = self.drawer.for_batch(step, slots, batch, times)
                 last = place == mine[-1] and batch is batches[-1]
-                fed = (batch.mapped(self._pin), draw.mapped(self._pin))
+                seen = self.drawer.heeded(step, slots, batch)
+                fed = (seen.mapped(self._pin), draw.mapped(self._pin))
                 yield Fed(step, slots[0], last, first[-1], *fed)
 
     def _pin(self, tensor: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from scumble.trainer.care import NONE, Care
 from scumble.trainer.draws import reseed
 from scumble.trainer.feeder import Fed
 from scumble.trainer.schedules import rate
-from scumble.trainer.step import Method, losses
-from scumble.trainer.tally import Tally, tallied
+from scumble.trainer.step import Method, extra_passes, losses, prior_of
+from scumble.trainer.tally import Extra, Tally, tallied
 
 PATIENCE = 25  # skipped steps in a row after which nothing better is to be hoped for
 
@@ -40,6 +40,9 @@ class Parts:
 
     compare: Callable[[int], Iterable[Event]] = lambda step: ()
     """How near held-out pairs come to their targets."""
+
+    drift: Callable[[int], Iterable[Event]] = lambda step: ()
+    """How far the base model has moved."""
 
     stop: Callable[[], str | None]
     """The name of the signal that asks the run to end, once there is one."""
@@ -70,6 +73,13 @@ class Dates:
     compares: int | None = None
     """Likewise."""
 
+    drifts: int | None = None
+    """Likewise."""
+
+    def drift(self, step: int, steps: int) -> bool:
+        """Whether it is measured after this step how far the base model has moved."""
+        return _due(self.drifts, step, steps)
+
     def compare(self, step: int, steps: int) -> bool:
         """Whether held-out pairs are compared with their targets after this step."""
         return _due(self.compares, step, steps)
@@ -84,9 +94,8 @@ class Dates:
 
     def any(self, step: int, steps: int) -> bool:
         """Whether any of it is due after this step."""
-        return any(
-            due(step, steps) for due in (self.measure, self.compare, self.preview, self.save)
-        )
+        others = (self.measure, self.compare, self.drift, self.preview, self.save)
+        return any(due(step, steps) for due in others)
 
     def save(self, step: int, steps: int) -> bool:
         """Whether a checkpoint is written after this step."""
@@ -134,6 +143,8 @@ def _afterwards(
         yield from parts.measure(step)
     if dates.compare(step, plan.steps):
         yield from parts.compare(step)
+    if dates.drift(step, plan.steps):
+        yield from parts.drift(step)
     if dates.preview(step, plan.steps):
         yield parts.preview(step)
 
@@ -149,15 +160,14 @@ def take_step(parts: Parts, plan: TrainingSpec, step: int) -> tuple[StepDone, st
     parts.care.begin(step)
     share = _share(parts, plan, step)
     tally = _tallied(parts, parameters, share)
-    norm = nn.utils.clip_grad_norm_(parameters, max_norm=plan.clip_norm or math.inf)
+    norm = _clipped(parameters, plan)
+    bounds = parts.care.waiting()
     # the one wait for the device: a bad step is known before the optimizer moves
-    bounds, count = parts.care.waiting(), len(tally.losses)
-    values = tally.numbers([norm, *bounds])
-    values, marks = values[: count + 1 + len(bounds)], values[count + 1 + len(bounds) :]
-    verdict = tally.read(marks)
+    numbers = tally.numbers([norm, *bounds])
+    verdict = tally.read(numbers.marks)
     if verdict.failed:
         _give_up(parts, share)
-    loss, norm_value = math.fsum(values[:count]), values[count]
+    loss, norm_value = numbers.loss, numbers.others[0]
     finite = math.isfinite(loss) and math.isfinite(norm_value)
     if not finite and plan.when_not_finite == "stop":
         raise _not_finite(parts, step, loss, share.ids)
@@ -168,7 +178,7 @@ def take_step(parts: Parts, plan: TrainingSpec, step: int) -> tuple[StepDone, st
             group["lr"] = speed * factor
         reseed(plan.seed, "move", step)
         parts.optimizer.step()
-        parts.care.after_move()
+        parts.care.after_move(step)
     parts.optimizer.zero_grad(set_to_none=True)
     done = StepDone(
         step=step,
@@ -177,10 +187,21 @@ def take_step(parts: Parts, plan: TrainingSpec, step: int) -> tuple[StepDone, st
         gradient_norm=norm_value,
         seconds=time.perf_counter() - start,
         applied=finite,
-        scaled_layers=round(values[-2]) if bounds else None,
-        largest_change=values[-1] if bounds else None,
+        scaled_layers=round(numbers.others[1]) if bounds else None,
+        largest_change=numbers.others[2] if bounds else None,
+        prior_loss=numbers.prior / verdict.taught if verdict.taught else None,
+        extra_passes=verdict.passes,
     )
     return done, verdict.stop
+
+
+def _clipped(parameters: list[nn.Parameter], plan: TrainingSpec) -> Tensor:
+    """The gradient's norm as it was before it was made smaller, on the device."""
+    if plan.clip_value is None:
+        return nn.utils.clip_grad_norm_(parameters, max_norm=plan.clip_norm or math.inf)
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm=math.inf)
+    nn.utils.clip_grad_value_(parameters, plan.clip_value)
+    return norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +212,7 @@ class _Share:
     """Each unit's part of the step's loss, still on the device."""
 
     ids: list[str]
+    extra: Extra
     problem: Exception | None = None
     """What kept it from doing all of it, among several processes: they are told with the rest."""
 
@@ -198,24 +220,31 @@ class _Share:
 def _share(parts: Parts, plan: TrainingSpec, step: int) -> _Share:
     measured: list[Tensor] = []
     ids: list[str] = []
+    extra = Extra()
     try:
         for fed in parts.feed(step):
             reseed(plan.seed, "unit", step, fed.number)
             with parts.adapters.dropping(fed.draw.seeds):
-                loss = losses(parts.method, fed.batch, fed.draw).sum() / fed.examples_in_step
+                found = losses(parts.method, fed.batch, fed.draw)
+                loss = found.sum() / fed.examples_in_step
                 loss.backward()
             measured.append(loss.detach())
             ids.extend(fed.batch.ids)
+            extra = extra.and_also(
+                *prior_of(fed.batch, found.detach()),
+                extra_passes(parts.method, fed.batch, fed.draw),
+            )
     except Exception as problem:
         if parts.crew.world == 1:
             raise
-        return _Share(losses=measured, ids=ids, problem=problem)
-    return _Share(losses=measured, ids=ids)
+        return _Share(losses=measured, ids=ids, extra=extra, problem=problem)
+    return _Share(losses=measured, ids=ids, extra=extra)
 
 
 def _tallied(parts: Parts, parameters: list[nn.Parameter], share: _Share) -> Tally:
     stop, failed = parts.stop(), share.problem is not None
-    return tallied(parts.crew, parameters, share.losses, stop=stop, failed=failed)
+    told = share.extra
+    return tallied(parts.crew, parameters, share.losses, extra=told, stop=stop, failed=failed)
 
 
 def _give_up(parts: Parts, share: _Share) -> None:

@@ -7,8 +7,9 @@ float32 moment of a bf16 weight into bf16; here type, shape and place stay as th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -18,6 +19,14 @@ from scumble.errors import FileError, JobError
 
 JOBS = ("params", "lr")  # of a group: set anew by every start and every step
 GROUPS = ""  # stands in keys where else a parameter's name does
+BUILT = {
+    "OptimState8bit": "torchao.optim.subclass_8bit",
+    "OptimState4bit": "torchao.optim.subclass_4bit",
+    "OptimStateFp8": "torchao.optim.subclass_fp8",
+}
+"""Tensors that are built of others, by their class, and where it is: torch's own protocol takes
+them apart and builds them again."""
+
 FILE = "optimizer.safetensors"
 
 
@@ -32,6 +41,8 @@ class Packed:
     def pack(self, content: Any, key: str, home: torch.device) -> Any:
         """As a JSON value that names its tensors; `home` is where the parameter lives."""
         match content:
+            case Tensor() if type(content).__name__ in BUILT:
+                return self._apart(content, key, home)
             case Tensor():
                 away = content.device != home
                 return {"tensor": self._key(content, key), "away": away, "strides": _order(content)}
@@ -50,6 +61,15 @@ class Packed:
                 return {_sequence(content): items, "maximum": maximum}
             case _:
                 raise _cannot_keep(key, content)
+
+    def _apart(self, content: Any, key: str, home: torch.device) -> Any:
+        names, context = content.__tensor_flatten__()
+        inner = {name: vars(content)[name] for name in names}
+        return {
+            "built": type(content).__name__,
+            "inner": self.pack(inner, key, home),
+            "context": self.pack([_plain(one) for one in context], key, home),
+        }
 
     def _key(self, tensor: Tensor, key: str) -> str:
         if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided:
@@ -72,6 +92,9 @@ class Unpacker:
         match told:
             case {"tensor": key, "away": away, "strides": strides}:
                 return self._tensor(key, torch.device("cpu") if away else home, strides)
+            case {"built": str(kind), "inner": inner, "context": context}:
+                parts, facts = self.unpack(inner, home), self.unpack(context, home)
+                return _built(kind, parts, facts)
             case {"dict": items}:
                 return {name: self.unpack(one, home) for name, one in items}
             case {"list": items}:
@@ -191,6 +214,24 @@ def _order(tensor: Tensor) -> list[int] | None:
 
 def _sequence(content: Any) -> str:
     return next(kind.__name__ for kind in (list, tuple, deque) if isinstance(content, kind))
+
+
+def _plain(fact: Any) -> Any:
+    """A fact about a tensor as JSON can have it."""
+    match fact:
+        case torch.dtype():
+            return {"dtype": str(fact).removeprefix("torch.")}
+        case torch.Size():
+            return tuple(fact)
+        case _:
+            return fact
+
+
+def _built(kind: str, parts: Mapping[str, Tensor], facts: Sequence[Any]) -> Tensor:
+    """A tensor of such a class, as it was taken apart."""
+    known = [getattr(torch, one["dtype"]) if isinstance(one, dict) else one for one in facts]
+    made = vars(import_module(BUILT[kind]))[kind]
+    return made.__tensor_unflatten__(parts, known, None, None)
 
 
 def _cannot_keep(key: str, content: Any) -> JobError:

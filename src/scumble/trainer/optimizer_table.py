@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
 from scumble.errors import JobError
 
 WHERE = "training.optimizer.name"
-ANY = "pytorch_optimizer"
+CAP = "max_precondition_dim"
+"""SOAP's option that says which sides of a matrix are too long for a product of all their pairs."""
+
 MUONS = ("AdaGO", "AdaMuon", "Muon", "MuonClip", "NorMuon")
 
 
@@ -41,6 +43,18 @@ class Row:
 
     bf16: bool = False
     """The trained weights are bf16 and it makes up for what rounding loses."""
+
+    matrices: bool = False
+    """It moves matrices alone, which an adapter's weights are."""
+
+    stops: bool = False
+    """It takes `stop_after` of us: how many steps it goes on to seek the rate."""
+
+    extra: str = "optimizers"
+    """What of this package brings it."""
+
+    low_bit: bool = False
+    """It is torchao's, which has wishes of its own; see `trainer.low_bit`."""
 
 
 SIGNS = "it moves every weight by the whole rate: take a third to a tenth of AdamW's"
@@ -77,6 +91,7 @@ OPTIMIZERS = {
         options={"weight_decay": 0.01, "use_bias_correction": True, "safeguard_warmup": True},
         rates=(0.1, 10.0),
         because=FINDS,
+        stops=True,
     ),
     "adamw-schedulefree": Row(
         source="schedulefree:AdamWScheduleFree",
@@ -93,7 +108,33 @@ OPTIMIZERS = {
         averages=True,
     ),
     "came": Row(source="pytorch_optimizer:CAME", options={"weight_decay": 0.01}),
+    # Its authors' own figures (Vyas et al. 2024, section 6), and of a LoRA's matrices the short
+    # sides alone, as they advise for long ones: with both, FLUX's take 75 GB.
+    "soap": Row(
+        source="pytorch_optimizer:SOAP",
+        options={
+            "betas": (0.95, 0.95),
+            "weight_decay": 0.01,
+            "precondition_frequency": 10,
+            CAP: 1024,
+        },
+    ),
+    # Scaled to the size of AdamW's steps (Liu et al. 2025, section 2.2), so that its rates hold.
+    "muon": Row(
+        source="torch.optim:Muon",
+        options={"momentum": 0.95, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"},
+        matrices=True,
+    ),
 }
+PACKAGES = {
+    "torch": Row(source="torch.optim", rates=None),
+    "optimi": Row(source="optimi", rates=None),
+    "bitsandbytes": Row(source="bitsandbytes.optim", rates=None, scale=8),
+    "torchao": Row(source="torchao.optim", rates=None, scale=8, low_bit=True, extra="quantised"),
+    "schedulefree": Row(source="schedulefree", rates=None, averages=True),
+    "pytorch_optimizer": Row(source="pytorch_optimizer", rates=None),
+}
+"""Where any other class may be had, as PACKAGE.CLASS."""
 
 
 def find(name: str) -> Row:
@@ -101,22 +142,31 @@ def find(name: str) -> Row:
 
     So kohya's `AdamW8bit` and `AdamWScheduleFree` are known, too.
     """
-    package, dot, kind = name.partition(".")
-    if dot and _plain(package) == _plain(ANY):
-        return Row(
-            source=f"{ANY}:{kind}",
-            rates=None,
-            group={"use_muon": True} if kind in MUONS else {},
-            averages="schedulefree" in _plain(kind),
-        )
+    package, dot, kind = name.rpartition(".")
+    for known, row in PACKAGES.items():
+        if dot and _plain(package) in (_plain(known), _plain(row.source)):
+            return _of_package(row, kind)
     rows = {_plain(known): known for known in OPTIMIZERS}
     if _plain(name) in rows:
         return OPTIMIZERS[rows[_plain(name)]]
     near = get_close_matches(_plain(name), rows, n=1)
-    other = name.rpartition(".")[2]
-    known = f"known: {', '.join(OPTIMIZERS)}; and {ANY}.{other} where that package has it"
+    others = ", ".join(f"{one}.{kind}" for one in PACKAGES)
+    known = f"known: {', '.join(OPTIMIZERS)}; and what its package has of {others}"
     remedy = f"did you mean '{rows[near[0]]}'?" if near else known
     raise JobError(WHERE, f"'{name}' is not known", remedy)
+
+
+def _of_package(row: Row, kind: str) -> Row:
+    """A class of a package, with what its kind needs."""
+    muon = kind in MUONS
+    told = {"use_muon": True} if muon and row.source == "pytorch_optimizer" else {}
+    return replace(
+        row,
+        source=f"{row.source}:{kind}",
+        group=told,
+        matrices=muon,
+        averages=row.averages or "schedulefree" in _plain(kind),
+    )
 
 
 def _plain(name: str) -> str:

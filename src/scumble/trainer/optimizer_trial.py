@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -67,8 +68,11 @@ def goes_on(before: Subject, after: Subject) -> None:
         _resumed(before, after)
 
 
-def state_bytes(subject: Subject, shapes: Iterable[tuple[int, int]]) -> float:
-    """About what the state takes for matrices of these (rows, columns).
+def state_bytes(
+    subject: Subject, shapes: Iterable[tuple[int, int]], most: float = math.inf
+) -> float:
+    """About what the state takes for matrices of these (rows, columns); of sides longer than `most`
+    it keeps no squares.
 
     Told from a few small ones: a sum of a constant, the sides, their product and their squares,
     since a state holds moments, their factors, or the products of all pairs of columns. What is
@@ -82,8 +86,8 @@ def state_bytes(subject: Subject, shapes: Iterable[tuple[int, int]]) -> float:
         _walk(optimizer, parameters, range(2))
     each = [state_of(optimizer, {name: one})[0].values() for name, one in parameters.items()]
     taken = [[float(sum(one.nbytes for one in state))] for state in each]
-    share = _shares(_terms(sizes), torch.tensor(taken, dtype=torch.float64))
-    return float((_terms(shapes) @ share).sum())
+    share = _shares(_terms(sizes, most), torch.tensor(taken, dtype=torch.float64))
+    return float((_terms(shapes, most) @ share).sum())
 
 
 @contextmanager
@@ -112,9 +116,10 @@ def _resumed(before: Subject, after: Subject) -> dict[str, nn.Parameter]:
     return second
 
 
-def _terms(shapes: Iterable[tuple[int, int]]) -> torch.Tensor:
+def _terms(shapes: Iterable[tuple[int, int]], most: float) -> torch.Tensor:
     sides = [sorted(shape) for shape in shapes]
-    rows = [(1, low, high, low * high, low**2, high**2) for low, high in sides]
+    squares = [[side**2 if side <= most else 0 for side in pair] for pair in sides]
+    rows = [(1, *pair, pair[0] * pair[1], *two) for pair, two in zip(sides, squares, strict=True)]
     return torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -20,7 +21,9 @@ from scumble.hardware.imports import from_this_machine
 from scumble.spec.training import OptimizerSpec, TrainingSpec
 from scumble.trainer.draws import reseed
 from scumble.trainer.groups import Group
-from scumble.trainer.optimizer_table import ANY, WHERE, Row, find
+from scumble.trainer.low_bit import as_wished, refuse_fp8
+from scumble.trainer.optimizer_stop import STOP, stopped
+from scumble.trainer.optimizer_table import CAP, WHERE, Row, find
 from scumble.trainer.optimizer_trial import (
     SHAPES,
     Subject,
@@ -38,6 +41,12 @@ UNLIKE = 20  # times: how far apart the ways of an adapter's two matrices may be
 ADAMW = 8  # bytes of state that AdamW keeps for each number
 HEAVY = 3  # times AdamW's state, from which on it is worth a word
 GB = 1e9
+WRAPPED = frozenset({"base_optimizer", "optimizer_class"})
+"""How constructors call another optimizer that they want."""
+
+PAGED = "Paged"
+"""What the names of bitsandbytes' classes begin with that move their state to the host."""
+
 NOT_OPTIONS = {
     "self": "has no such option",
     "params": "has no such option",
@@ -48,6 +57,7 @@ NOT_OPTIONS = {
     "capturable": "takes its steps in no CUDA graph",
     "gradient_release": "moves the weights once a step, not while gradients are computed",
     "is_paged": "keeps its state on the card: it is small for an adapter",
+    "bf16_stochastic_round": "moves weights in float32, where nothing is to be rounded",
     "fsdp_in_use": "runs on one card",
 }
 """What constructors take and a job cannot set, and why."""
@@ -122,9 +132,17 @@ def kept_bytes(spec: OptimizerSpec, shapes: Sequence[tuple[int, int]]) -> float:
     if _is_plain(spec):
         return as_adamw
     try:
-        return state_bytes(_subject(spec), shapes)
+        return state_bytes(_subject(spec), shapes, _cap(spec))
     except Exception:  # foreign code on matrices that are no pair; how much it keeps is a guess
         return as_adamw
+
+
+def _cap(spec: OptimizerSpec) -> float:
+    """The longest side of a matrix of which it keeps a square."""
+    row = find(spec.name)
+    arguments = _arguments(_class(row, spec))
+    own = arguments[CAP].default if CAP in arguments else math.inf
+    return float({CAP: own, **row.options, **spec.options}[CAP])
 
 
 def weights_dtype(spec: OptimizerSpec) -> torch.dtype:
@@ -231,19 +249,21 @@ def _far_from_its_own(training: TrainingSpec, row: Row) -> list[str]:
 def _class(row: Row, spec: OptimizerSpec) -> Any:
     """The class, its options checked against its signature."""
     module, name = row.source.split(":")
-    there = _module(module, spec)
+    there = _module(module, spec, row.extra)
     kind = there.get(name)
     if not _usable(kind):
         raise _unusable(module, name, there)
-    _known(kind, spec)
-    return kind
+    _known(kind, spec, row)
+    if row.low_bit and "Fp8" in name:
+        refuse_fp8(spec.name, WHERE)
+    return as_wished(kind) if row.low_bit else kind
 
 
-def _module(module: str, spec: OptimizerSpec) -> Mapping[str, Any]:
+def _module(module: str, spec: OptimizerSpec, extra: str) -> Mapping[str, Any]:
     package = module.partition(".")[0]
     if find_spec(package) is None:
         problem = f"{spec.name} comes from {package}, which is not installed"
-        raise JobError(WHERE, problem, 'run `pip install "scumble[optimizers]"`')
+        raise JobError(WHERE, problem, f'run `pip install "scumble[{extra}]"`')
     try:
         with quiet(), from_this_machine():
             return vars(import_module(module))
@@ -253,22 +273,26 @@ def _module(module: str, spec: OptimizerSpec) -> Mapping[str, Any]:
 
 
 def _unusable(module: str, name: str, there: Mapping[str, Any]) -> JobError:
+    instead = "take pytorch_optimizer.AdEMAMix, say"
+    if name in there and name.startswith(PAGED):
+        problem = f"{module}.{name} pages its state, which is small for an adapter, to the host"
+        return JobError(WHERE, problem, f"take bitsandbytes.{name.removeprefix(PAGED)}")
     if name in there:
-        problem, remedy = "works only around or within something else", f"take {ANY}.AdEMAMix, say"
-        return JobError(WHERE, f"{module}.{name} {problem}", remedy)
+        problem = f"{module}.{name} works only around or within something else"
+        return JobError(WHERE, problem, instead)
     kinds = {word.lower(): word for word, one in there.items() if _usable(one)}
     near = get_close_matches(name.lower(), kinds, n=1)
-    remedy = f"did you mean '{module}.{kinds[near[0]]}'?" if near else f"take {ANY}.AdEMAMix, say"
+    remedy = f"did you mean '{module}.{kinds[near[0]]}'?" if near else instead
     return JobError(WHERE, f"{module} has no optimizer '{name}'", remedy)
 
 
 def _usable(kind: Any) -> bool:
     """Whether it is an optimizer of weights, not a wrapper around another optimizer."""
     optimizer = isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
-    if not optimizer:
+    if not optimizer or kind is torch.optim.Optimizer or kind.__name__.startswith(PAGED):
         return False
     wanted = list(inspect.signature(kind).parameters)
-    return wanted[:1] == ["params"] and "base_optimizer" not in wanted
+    return wanted[:1] == ["params"] and not WRAPPED.intersection(wanted)
 
 
 def _arguments(kind: Any) -> Mapping[str, inspect.Parameter]:
@@ -278,10 +302,11 @@ def _arguments(kind: Any) -> Mapping[str, inspect.Parameter]:
     return {name: one for name, one in told.items() if one.kind not in catching}
 
 
-def _known(kind: Any, spec: OptimizerSpec) -> None:
+def _known(kind: Any, spec: OptimizerSpec, row: Row) -> None:
     """JobError for an option that it does not have, and for one that it must have."""
     arguments = _arguments(kind)
     known = {word.lower(): word for word in arguments if word not in NOT_OPTIONS}
+    known |= {STOP: STOP} if row.stops else {}
     for option in spec.options:
         if option not in known.values():
             near = get_close_matches(option.lower(), known, n=1)
@@ -290,7 +315,11 @@ def _known(kind: Any, spec: OptimizerSpec) -> None:
             problem = f"{spec.name} {NOT_OPTIONS.get(option, 'has no such option')}"
             raise JobError(f"{OPTIONS}.{option}", problem, remedy)
     for word in known.values():
-        if arguments[word].default is inspect.Parameter.empty and word not in spec.options:
+        if (
+            word in arguments
+            and arguments[word].default is inspect.Parameter.empty
+            and word not in spec.options
+        ):
             raise JobError(f"{OPTIONS}.{word}", f"{spec.name} needs it", "give it a value")
 
 
@@ -326,11 +355,14 @@ def _constructed(
 ) -> torch.optim.Optimizer:
     """`weights` as torch's optimizers take them: parameters, or groups of them."""
     options = {**row.options, **spec.options}
+    stop = options.pop(STOP, None) if row.stops else None
     try:
         optimizer = kind(weights, lr=rate, **options)
     except Exception as error:  # foreign code with a user's values: it may raise anything
         where = OPTIONS if spec.options else WHERE
         raise JobError(where, f"{spec.name} refuses: {_said(error)}", REMEDY) from None
+    if stop is not None:
+        stopped(optimizer, stop)
     train = getattr(optimizer, "train", None)  # schedule-free ones refuse to step without
     if train is not None:
         train()

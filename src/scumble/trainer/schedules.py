@@ -10,6 +10,8 @@ from scumble.spec.training import ScheduleSpec, TrainingSpec
 
 CYCLES = 2  # of `cosine_with_restarts`; with one it would be `cosine`
 TIMESCALE = 1_000  # steps of `inverse_sqrt` without a warm-up
+LEAST = 1e-6  # of a wave at its lowest: Prodigy fails at a rate of 0
+HALF_PERIOD = 1_000  # steps of `wave` from the full rate to the floor
 DECAY = 0.2  # share of the steps; Haegele et al. 2024 find no gain beyond
 
 
@@ -86,6 +88,15 @@ def _rex(way: Way) -> float:
     return left / (0.5 + left / 2)
 
 
+def _wave(way: Way) -> float:
+    """(1 + cos(pi s / p)) / 2, or from the middle (1 + sin(pi s / p)) / 2, s steps after the
+    warm-up with half a period of p; knows no end, and touches `floor` once a period."""
+    turns = way.past / (way.schedule.half_period or HALF_PERIOD)
+    middle = way.schedule.wave_from == "middle"
+    found = (1 + math.sin(math.pi * turns)) / 2 if middle else _half_cosine(turns)
+    return max(found, LEAST)
+
+
 def _half_cosine(done: float) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
@@ -99,6 +110,7 @@ SHAPES: dict[str, Callable[[Way], float]] = {
     "inverse_sqrt": _inverse_sqrt,
     "warmup_stable_decay": _warmup_stable_decay,
     "rex": _rex,
+    "wave": _wave,
 }
 DECAYS: dict[str, Callable[[float], float]] = {
     "linear": lambda done: 1 - done,

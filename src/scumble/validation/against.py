@@ -124,6 +124,9 @@ def _folder(stage: Stage) -> Path:
     if stage.model.merged:
         problem = "the plain pipeline cannot load what `model.merged` adds"
         raise JobError("--against diffusers", problem, "leave --against out")
+    if stage.model.quantising.parts:
+        problem = "the plain pipeline computes with wide weights, not with `model.quantised`"
+        raise JobError("--against diffusers", problem, "leave --against out")
     folders = {file.parent.parent for file in stage.model.files(DENOISER)}
     if len(folders) == 1 and (folder := folders.pop()) and (folder / "model_index.json").is_file():
         return folder

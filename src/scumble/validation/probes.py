@@ -20,6 +20,7 @@ from torch import Tensor
 from scumble import dice
 from scumble.disk import write_whole
 from scumble.errors import FileError
+from scumble.events import Weights
 from scumble.families.family import Entry, Family, Knobs, Scene, Told, stacked
 from scumble.hardware.blocks import Net
 from scumble.hardware.device import Place
@@ -27,6 +28,12 @@ from scumble.objective.process import Latents, Times
 
 FOLDER, FILE = "proof", "probes.safetensors"
 """Where a run keeps them."""
+
+WEIGHTS = "scumble.weights"
+"""Where a file says whether it holds `raw` weights or their average, `ema`."""
+
+AVERAGED = "probes.ema.safetensors"
+"""And where those of a moving average, in the same folder."""
 
 TIMES = (0.25, 0.6, 0.95)
 SIDE = 512
@@ -41,6 +48,11 @@ TEXT_SIZE = 0.25
 TEXT, PLAIN, NEGATIVE = "text.", "plain.", "negative."
 REFERENCE, SHOWN = "reference.", "shown."
 """What names of tensors in the file begin with; numbers follow the last two."""
+
+
+def kept_as(which: Weights) -> str:
+    """The name of the file that a run keeps of these weights' answers."""
+    return AVERAGED if which == "ema" else FILE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,9 @@ class Stage:
     out: Path | None
     """Where pictures are put."""
 
+    lent: nn.Module | None = None
+    """A denoiser that is there already."""
+
     @property
     def family(self) -> Family:
         """The model's."""
@@ -69,7 +72,9 @@ class Stage:
 
     @cached_property
     def denoiser(self) -> nn.Module:
-        """Loaded when first needed."""
+        """Loaded when first needed, unless there is one."""
+        if self.lent is not None:
+            return self.lent
         dtype, device = self.place.dtype, self.place.device
         return weights.loaded(self.model, DENOISER, dtype=dtype, device=device)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from scumble.families.family import Family, Knobs, Scene, Told
 from scumble.hardware.blocks import Net
 from scumble.hardware.device import Place
 from scumble.objective.process import Latents, Times
-from scumble.objective.solvers import walked
+from scumble.objective.solvers import Answer, walked
 
 Words = dict[str, Tensor]
 
@@ -54,24 +54,37 @@ def arrived(family: Family, net: Net, place: Place, start: Start, manner: Manner
     With `without` and a scale other than 1 the network is asked twice at every step, and the
     answers are joined by `family.guided` in float32.
     """
-    told = _told(family, place, start, start.words, manner)
+    ask = asking(family, net, place, start, manner)
     led = start.without if manner.scale != 1 else None
-    other = None if led is None else _told(family, place, start, led, manner)
-
-    def ask(noisy: Latents, times: Times, what: Told) -> Latents:
-        with place.autocast():
-            return family.predict(net, noisy, times, what)
+    away = None if led is None else replace(start, words=led)
+    other = None if away is None else asking(family, net, place, away, manner)
 
     def answer(noisy: Latents, times: Times) -> Latents:
-        found = ask(noisy, times, told)
+        found = ask(noisy, times)
         if other is None:
             return found
-        return family.guided(found.float(), ask(noisy, times, other).float(), manner.scale)
+        return family.guided(found.float(), other(noisy, times).float(), manner.scale)
 
+    path = path_of(family, start, manner.steps)
+    return walked(family.process, answer, start.noise.to(place.device), path)
+
+
+def asking(family: Family, net: Net, place: Place, start: Start, manner: Manner) -> Answer:
+    """What the network answers to the words of a start, anywhere on the way; it is not led."""
+    told = _told(family, place, start, start.words, manner)
+
+    def answer(noisy: Latents, times: Times) -> Latents:
+        with place.autocast():
+            return family.predict(net, noisy, times, told)
+
+    return answer
+
+
+def path_of(family: Family, start: Start, steps: int) -> Float[Tensor, " steps_and_one"]:
+    """The published sampler's times for pictures of this size."""
     height, width = start.noise.shape[-2:]
     side = family.pixels_per_step // family.pixels_per_latent
-    path = family.process.path(manner.steps, (height // side) * (width // side))
-    return walked(family.process, answer, start.noise.to(place.device), path)
+    return family.process.path(steps, (height // side) * (width // side))
 
 
 def _told(family: Family, place: Place, start: Start, words: Words, manner: Manner) -> Told:

@@ -1,8 +1,8 @@
 """Pictures as they are meant to be seen: upright, on white, in red, green and blue.
 
-`header` looks at a file without decoding it; `pixels`, `grey` and `alpha` decode it for training,
-as a picture, a mask, or a picture that is its own mask. The same file and view give the same
-bytes every time.
+`header` looks at a file without decoding it; `pixels`, `grey`, `lit` and `alpha` decode it for
+training, as a picture, a mask, a map of colours, or a picture that is its own mask. The same file
+and view give the same bytes every time.
 """
 
 from scumble.data.images.decoding import FORMATS, MODES
@@ -23,7 +23,7 @@ from scumble.data.images.headers import (
     Header,
     header,
 )
-from scumble.data.images.viewing import Unreached, alpha, grey, pixels
+from scumble.data.images.viewing import Unreached, alpha, grey, lit, pixels
 
 __all__ = [
     "ANIMATED",
@@ -47,5 +47,6 @@ __all__ = [
     "alpha",
     "grey",
     "header",
+    "lit",
     "pixels",
 ]

@@ -15,8 +15,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 """What Pillow turns into RGB as it should; of the rest, only 16-bit grey is read."""
 
-Kind = Literal["colour", "grey", "alpha"]
-"""Red, green and blue on white; shades of grey on black; how far a picture covers what is below."""
+Kind = Literal["colour", "grey", "alpha", "lit"]
+"""Red, green and blue on white; shades of grey on black; how far a picture covers what is below;
+white wherever it is not black."""
 
 
 def decoded(
@@ -67,6 +68,15 @@ def _in_grey(image: ImageFile) -> Image.Image:
     return _laid_on(image, "black").convert("RGB").convert("L")
 
 
+def _lit(image: ImageFile) -> Image.Image:
+    """255 where any colour is above 0, on black where there was nothing: dark blue is 0 in grey."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(_from_16_bits(image, paper=0))
+    else:
+        values = np.asarray(_laid_on(image, "black").convert("RGB")).max(2)
+    return Image.fromarray((values > 0).astype(np.uint8) * 255)
+
+
 def _coverage(image: ImageFile) -> Image.Image:
     """255 where the picture hides what is below."""
     if image.mode.startswith("I;16"):
@@ -95,4 +105,4 @@ def _from_16_bits(image: ImageFile, paper: int) -> Image.Image:
     return Image.fromarray(shades)
 
 
-_CONVERTED = {"colour": _in_colour, "grey": _in_grey, "alpha": _coverage}
+_CONVERTED = {"colour": _in_colour, "grey": _in_grey, "alpha": _coverage, "lit": _lit}

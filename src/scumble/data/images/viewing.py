@@ -65,6 +65,11 @@ def alpha(file: File, view: View) -> UInt8[np.ndarray, "height width"]:
     return _flat(file, view, "alpha")
 
 
+def lit(file: File, view: View) -> UInt8[np.ndarray, "height width"]:
+    """A map in its view: white wherever it has any colour at all."""
+    return _flat(file, view, "lit")
+
+
 def _flat(file: File, view: View, kind: Kind) -> np.ndarray:
     """A mask in its view; only `nearest` is kept of how pictures are resized."""
     picture = _decoded(file, view.frame, kind, None)

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scumble.dialects.kohya.option import LISTS, Option
 from scumble.dialects.kohya.settings import converted
 from scumble.dialects.kohya.table import OPTIONS, nearest
+from scumble.dialects.option import LISTS, Option
 from scumble.errors import JobError, ScumbleError
 
 NUMBER = re.compile(r"-\d+$|-\d*\.\d+$")

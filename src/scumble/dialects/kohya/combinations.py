@@ -1,8 +1,8 @@
 """Options that cannot go together, as sd-scripts refuses them, and what its guide advises."""
 
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
 from scumble.dialects.kohya.subsets import Subset
+from scumble.dialects.notes import Draft
 
 MOST_SWAPPED = 35
 RANDOM_CAPTIONS = (

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scumble.dialects.kohya.option import LISTS, Option
 from scumble.dialects.kohya.settings import Settings, check_choice, share
 from scumble.dialects.kohya.table import OPTIONS, nearest
+from scumble.dialects.option import LISTS, Option
 from scumble.errors import FileError, JobError, ScumbleError
 from scumble.spec.document import Document, as_section, parse, read_toml, said
 

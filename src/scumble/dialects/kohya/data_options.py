@@ -1,6 +1,6 @@
 """Options about pictures, captions, caches, previews and the held-out loss."""
 
-from scumble.dialects.kohya.option import Option
+from scumble.dialects.option import Option
 
 CACHED = "what is encoded is always kept on disk, and known again by its content"
 WORKERS = "encoded pictures are read by a thread; there are no worker processes"

@@ -7,9 +7,9 @@ from typing import Any
 
 from scumble.dialects.kohya import combinations, metadata
 from scumble.dialects.kohya.dataset_file import read_dataset
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
 from scumble.dialects.kohya.subsets import Subset, native
+from scumble.dialects.notes import Draft
 from scumble.spec.document import Document, as_entries, as_section
 
 STRANGE = re.compile(r"[^\w.-]+")

@@ -3,8 +3,8 @@
 The files themselves follow from `origin`, where all options are kept; the job is the same.
 """
 
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
+from scumble.dialects.notes import Draft
 
 NEEDS = {
     "save_last_n_epochs": ("save_every_n_epochs", "save_n_epoch_ratio"),

@@ -1,26 +1,24 @@
 """A command line of flux_train_network.py as a job, with all that there is to tell about it."""
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from scumble.dialects import fates
 from scumble.dialects.kohya import arguments, combinations, config_file, learning, prompts, weights
 from scumble.dialects.kohya import files as output_files
 from scumble.dialects.kohya.datasets import data
 from scumble.dialects.kohya.network import adapter
-from scumble.dialects.kohya.notes import About, Draft, Note
-from scumble.dialects.kohya.option import Option
 from scumble.dialects.kohya.settings import Settings
 from scumble.dialects.kohya.table import OPTIONS
-from scumble.errors import JobError, ScumbleError, gather, leaves
+from scumble.dialects.notes import Draft, Note
+from scumble.errors import JobError, ScumbleError, gather
 from scumble.spec.dataset import DatasetSpec
 from scumble.spec.job import JobSpec
-from scumble.spec.load import read_job
 
 TITLE = "this command cannot run"
 NAME = "the command line"
@@ -28,14 +26,11 @@ STRANGE = re.compile(r"[^\w.-]+")
 UNNAMED = "last"
 """What sd-scripts calls a file without --output_name."""
 
-IDLE = "changes nothing: the job is the same without it"
 PLAIN = frozenset(
     {*weights.PARTS, "dataset_config", "network_module", "output_dir", "config_file"}
     | {"output_config", *output_files.OPTIONS}
 )
 """Options that a command needs, or that stand for others: whether they matter is no question."""
-
-FATES: dict[str, About] = {"recorded": "recorded", "nothing": "nothing", "not yet": "not yet"}
 
 
 @dataclass(frozen=True)
@@ -68,12 +63,13 @@ def converted(words: Sequence[str], base: Path) -> Converted:
 def from_settings(asked: Settings, draft: Draft) -> Converted:
     """The job of these options, added to what is already to be told."""
     for option in (OPTIONS[name] for name in asked.told):
-        _by_fate(option, asked, draft)
+        fates.told(option, asked[option.name], option.flag, draft)
     fill(asked, draft)
-    gather(TITLE, _once(draft.problems))
+    gather(TITLE, fates.once(draft.problems))
     for name in _idle(asked, draft):
-        draft.note("nothing", f"--{name}", IDLE)
-    return Converted(_validated(draft.tree), tuple(dict.fromkeys(draft.notes)), draft.files)
+        draft.note("nothing", f"--{name}", fates.IDLE)
+    job = fates.validated(draft.tree, NAME, _flagged)
+    return Converted(job, tuple(dict.fromkeys(draft.notes)), draft.files)
 
 
 def fill(asked: Settings, draft: Draft) -> None:
@@ -126,60 +122,20 @@ def _named(asked: Settings, groups: list[list[str]], draft: Draft) -> None:
     draft.put("origin", {**origin, "output_dir": folder, "output_name": asked["output_name"]})
 
 
-def _by_fate(option: Option, asked: Settings, draft: Draft) -> None:
-    """Tell of an option that the job does not follow, or refuse it."""
-    if asked[option.name] == option.default or option.fate == "acts":
-        return
-    if option.fate == "refused":
-        draft.complain(option.flag, option.words, "leave it out")
-    else:
-        draft.note(FATES[option.fate], option.flag, option.words)
-
-
-def _idle(asked: Settings, draft: Draft) -> Iterator[str]:
-    """Options that could as well be left out: without each the job would be the same.
-
-    Found by leaving it out, so that no option of the table can be forgotten by those who read it.
-    """
-    mentioned = " ".join(note.where for note in draft.notes)
-    for name in asked.told:
-        option = OPTIONS[name]
-        unsaid = option.fate == "acts" and asked[name] != option.default
-        if not unsaid or option.name in PLAIN:
-            continue
-        if re.search(rf"--{name}\b", mentioned):
-            continue
+def _idle(asked: Settings, draft: Draft) -> list[str]:
+    def without(name: str) -> Draft:
         other = Draft()
         fill(asked.without(name), other)
-        if not other.problems and _without_origin(other) == _without_origin(draft):
-            yield name
+        return other
+
+    said = [OPTIONS[name] for name in asked.told if name not in PLAIN]
+    acting = [one for one in said if one.fate == "acts" and asked[one.name] != one.default]
+    return list(fates.idle(acting, draft, without, mark="--"))
 
 
-def _without_origin(draft: Draft) -> dict[str, Any]:
-    return {name: section for name, section in draft.tree.items() if name != "origin"}
-
-
-def _validated(tree: dict[str, Any]) -> JobSpec:
-    """The job; what its schema finds wrong is told with the option that said it."""
-    text = json.dumps(tree, default=str)
-    try:
-        return read_job(text, name=NAME, format="json")
-    except* ScumbleError as group:
-        problems = [_flagged(error) for error in leaves(group) if isinstance(error, ScumbleError)]
-        raise ExceptionGroup(TITLE, _once(problems)) from None
-
-
-def _flagged(error: ScumbleError) -> ScumbleError:
-    path = error.where.split(": ")[-1]
-    general = re.sub(r"\.\d+\b", "", path)
-    flags = [one.flag for one in OPTIONS.values() if {path, general} & set(one.targets)]
-    where = f"{', '.join(flags)} ({path})" if flags else f"{NAME}: {path}"
-    return JobError(where, error.problem, error.remedy)
-
-
-def _once(problems: Sequence[ScumbleError]) -> list[ScumbleError]:
-    """Each problem once, however often the same is found."""
-    return list({str(problem): problem for problem in problems}.values())
+def _flagged(path: str) -> str:
+    flags = [one.flag for one in fates.saying(path, OPTIONS.values())]
+    return f"{', '.join(flags)} ({path})" if flags else f"{NAME}: {path}"
 
 
 def data_alone(file: Path, base: Path) -> tuple[list[dict[str, Any]], Draft]:
@@ -187,7 +143,7 @@ def data_alone(file: Path, base: Path) -> tuple[list[dict[str, Any]], Draft]:
     wrong."""
     draft = Draft()
     data(Settings({"dataset_config": str(file.absolute())}, base), draft)
-    gather(TITLE, _once(draft.problems))
+    gather(TITLE, fates.once(draft.problems))
     found: list[dict[str, Any]] = []
     for one in draft.tree["data"]:
         try:

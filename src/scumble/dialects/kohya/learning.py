@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.optimizing import optimizing
 from scumble.dialects.kohya.settings import Settings
+from scumble.dialects.notes import Draft
 
 DENSITIES = ("logit_normal", "mode")
 WEIGHTINGS = ("sigma_sqrt", "cosmap")

@@ -1,6 +1,6 @@
 """Options about the model, the network that is trained, and what FLUX is taught."""
 
-from scumble.dialects.kohya.option import Option
+from scumble.dialects.option import Option
 
 SD = "is for Stable Diffusion; FLUX has nothing like it"
 ATTENTION = "attention is always PyTorch's own"

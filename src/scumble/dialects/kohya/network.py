@@ -5,8 +5,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from scumble.dialects.kohya.blocks import DOUBLE, SINGLE, selected
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
+from scumble.dialects.notes import Draft
 
 MODULES = {"networks.lora_flux": "", "networks.lora": "is read as networks.lora_flux, for FLUX"}
 DIMS = {

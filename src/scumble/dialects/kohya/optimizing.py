@@ -3,8 +3,8 @@
 import ast
 from typing import Any
 
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
+from scumble.dialects.notes import Draft
 
 PAGED = "is kept on the card; it is not paged to the host"
 NAMES = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scumble.dialects.kohya.config_file import text_of
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
+from scumble.dialects.notes import Draft
 from scumble.errors import FileError
 from scumble.spec.document import as_entries, as_section
 

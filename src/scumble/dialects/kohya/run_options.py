@@ -1,6 +1,6 @@
 """Options about how long and how fast, what is saved, and who is told."""
 
-from scumble.dialects.kohya.option import Option
+from scumble.dialects.option import Option
 
 METADATA = "stands in the metadata of the file"
 DEEPSPEED = "is DeepSpeed's; several processes hold the whole network each"

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scumble.dialects.kohya.option import LISTS, Option
 from scumble.dialects.kohya.table import OPTIONS, SECRETS
+from scumble.dialects.option import LISTS, Option
 from scumble.errors import JobError, ScumbleError
 
 

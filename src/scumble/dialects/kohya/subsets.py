@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from scumble.dialects.kohya.dataset_keys import BY_NAME, OPTION_OF
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
 from scumble.dialects.kohya.table import OPTIONS
+from scumble.dialects.notes import Draft
 
 INTERPOLATIONS = {
     **{name: name for name in ("lanczos", "bicubic", "bilinear", "nearest", "area")},

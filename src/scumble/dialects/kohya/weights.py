@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scumble.dialects.kohya.notes import Draft
 from scumble.dialects.kohya.settings import Settings
+from scumble.dialects.notes import Draft
 from scumble.spec.document import as_section
 
 PARTS = {

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from scumble.hardware.imports import from_this_machine
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,8 +23,9 @@ IDS = "clip_ids"
 
 def skeleton(config: Mapping[str, Any]) -> nn.Module:
     """The encoder of a config.json, without weights."""
-    from accelerate import init_empty_weights
-    from transformers import CLIPTextConfig, CLIPTextModel
+    with from_this_machine():
+        from accelerate import init_empty_weights
+        from transformers import CLIPTextConfig, CLIPTextModel
 
     with init_empty_weights(include_buffers=False):
         return CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))

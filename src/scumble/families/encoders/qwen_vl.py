@@ -20,6 +20,8 @@ from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from scumble.hardware.imports import from_this_machine
+
 PATCH = 14
 MERGE = 2  # patches a side that become one token
 FRAMES = 2  # a still picture is a film of two equal ones
@@ -50,15 +52,16 @@ class QwenReader(nn.Module):
 
 def skeleton(config: Mapping[str, Any], *, sees: bool) -> nn.Module:
     """The reader of a config.json, without weights."""
-    from accelerate import init_empty_weights
-    from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import (
-        Qwen2_5_VLTextConfig,
-        Qwen2_5_VLVisionConfig,
-    )
-    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
-        Qwen2_5_VisionTransformerPretrainedModel,
-        Qwen2_5_VLTextModel,
-    )
+    with from_this_machine():
+        from accelerate import init_empty_weights
+        from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import (
+            Qwen2_5_VLTextConfig,
+            Qwen2_5_VLVisionConfig,
+        )
+        from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+            Qwen2_5_VisionTransformerPretrainedModel,
+            Qwen2_5_VLTextModel,
+        )
 
     config = deepcopy(dict(config))  # transformers writes into what it is given
     told = {name: value for name, value in config.items() if name not in OUTSIDE}

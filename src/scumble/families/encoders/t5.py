@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from scumble.hardware.imports import from_this_machine
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,8 +23,9 @@ MASK = "t5_mask"
 
 def skeleton(config: Mapping[str, Any]) -> nn.Module:
     """The encoder of a config.json, without weights."""
-    from accelerate import init_empty_weights
-    from transformers import T5Config, T5EncoderModel
+    with from_this_machine():
+        from accelerate import init_empty_weights
+        from transformers import T5Config, T5EncoderModel
 
     with init_empty_weights(include_buffers=False):
         made = T5EncoderModel(T5Config.from_dict(dict(config)))

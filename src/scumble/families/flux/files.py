@@ -207,6 +207,10 @@ PARTS = {
         "transformer",
         "diffusion_pytorch_model",
         cuts=cutter(TRANSFORMER),
+        wide=(
+            *(("*", name) for name in ("x_embedder", "context_embedder", "norm_out.*", "proj_out")),
+            ("*-quanto", "*.norm*.linear"),  # as SimpleTuner does; 6 of 24 GB
+        ),
         loose=Loose(
             called="a FLUX.1 transformer",
             example="flux1-dev.safetensors",

@@ -114,6 +114,8 @@ def tell(told: Told, scene: Scene, knobs: Knobs) -> Told:
     """The guidance, which schnell's network does not look at."""
     text = told.values["text"]
     guidance = torch.full((len(text),), knobs.guidance, device=text.device)
+    if scene.spare is not None:
+        guidance = guidance + knobs.spread * (2 * scene.spare - 1)
     return replace(told, values=told.values | {"guidance": guidance})
 
 

@@ -144,6 +144,7 @@ def _levels(shapes: Shapes) -> dict[int, str]:
 DENOISER_PART = Part(
     "transformer",
     "diffusion_pytorch_model",
+    wide=tuple(("*", name) for name in ("img_in", "txt_in", "norm_out.*", "proj_out")),
     loose=Loose(
         called="a Qwen-Image transformer",
         example="qwen_image_bf16.safetensors",

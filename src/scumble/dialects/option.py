@@ -1,15 +1,16 @@
-"""What one option of sd-scripts is, and what becomes of it here."""
+"""What one option of another tool is, and what becomes of it here."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["flag", "text", "whole", "number", "share", "texts", "numbers"]
-"""How its value is written. `share`: a whole number, a number below 1 or a percentage."""
+Kind = Literal["flag", "text", "whole", "number", "share", "texts", "numbers", "json"]
+"""How its value is written. `share`: a whole number, a number below 1 or a percentage. `json`: an
+object, a list, such as a text, or a file that holds it."""
 
 Fate = Literal["acts", "recorded", "nothing", "not yet", "refused"]
 """`acts`: the job follows it. `recorded`: it stands in names or metadata of the files alone, as in
-sd-scripts. `nothing`: there is nothing for it to do, with FLUX or here. `not yet`: the run goes on
-without it. `refused`: the run would not be what it asks for."""
+that tool. `nothing`: there is nothing for it to do, with these models or here. `not yet`: the run
+goes on without it. `refused`: the run would not be what it asks for."""
 
 LISTS = ("texts", "numbers")
 

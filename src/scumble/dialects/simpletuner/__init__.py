@@ -1,0 +1,1 @@
+"""The language of SimpleTuner: config.json and multidatabackend.json."""

@@ -1,0 +1,180 @@
+"""Keys about noise levels, loss and scheduled sampling."""
+
+from scumble.dialects.option import Option
+from scumble.dialects.simpletuner.model_keys import FLOW
+
+REFINER = "is for SDXL's refiner, which is still to come"
+
+LOSS = (
+    Option("loss_type", "text", "l2", "acts", "objective.loss.kind", ("l2", "huber", "smooth_l1")),
+    Option(
+        "huber_schedule",
+        "text",
+        "snr",
+        "acts",
+        "objective.loss.schedule",
+        ("snr", "exponential", "constant"),
+    ),
+    Option("huber_c", "number", 0.1, "acts", "objective.loss.delta"),
+    Option("snr_gamma", "number", None, "nothing", FLOW),
+    Option("snr_weight", "number", 1.0, "nothing", FLOW),
+    Option("use_soft_min_snr", "flag", False, "nothing", "has no effect in SimpleTuner, either"),
+    Option(
+        "soft_min_snr_sigma_data",
+        "number",
+        None,
+        "nothing",
+        "has no effect in SimpleTuner, either",
+    ),
+    Option("offset_noise", "flag", False, "nothing", FLOW),
+    Option("noise_offset", "number", 0.1, "nothing", FLOW),
+    Option("noise_offset_probability", "number", 0.25, "nothing", FLOW),
+    Option("input_perturbation", "number", 0.0, "acts", "objective.input_noise.gamma"),
+    Option("input_perturbation_steps", "whole", 0, "acts", "objective.input_noise.steps"),
+    Option(
+        "timestep_bias_strategy",
+        "text",
+        None,
+        "nothing",
+        FLOW,
+        ("earlier", "later", "range", "none"),
+    ),
+    Option("timestep_bias_begin", "whole", 0, "nothing", FLOW),
+    Option("timestep_bias_end", "whole", 1000, "nothing", FLOW),
+    Option("timestep_bias_multiplier", "number", 1.0, "nothing", FLOW),
+    Option("timestep_bias_portion", "number", 0.25, "nothing", FLOW),
+    Option("disable_segmented_timestep_sampling", "flag", False, "nothing", FLOW),
+    Option("masked_loss_probability", "number", 1.0, "acts", "data.mask.probability"),
+)
+
+FLOWS = (
+    Option("flow_sigmoid_scale", "number", 1.0, "acts", "objective.times.spread"),
+    Option("flow_use_uniform_schedule", "flag", False, "acts", "objective.times.law"),
+    Option("flow_use_beta_schedule", "flag", False, "acts", "objective.times.law"),
+    Option("flow_beta_schedule_alpha", "number", 2.0, "acts", "objective.times.alpha"),
+    Option("flow_beta_schedule_beta", "number", 2.0, "acts", "objective.times.beta"),
+    Option("flow_cubic_schedule_weights", "json", None, "acts", "objective.times.weights"),
+    Option("flow_custom_timesteps", "text", None, "acts", "objective.times.levels"),
+    Option(
+        "flow_timesteps_mode",
+        "text",
+        "fixed-list",
+        "acts",
+        "objective.times.order",
+        ("fixed-list", "round-robin"),
+    ),
+    Option("flow_schedule_shift", "number", 3.0, "acts", "objective.shift"),
+    Option("flow_schedule_auto_shift", "flag", False, "acts", "objective.shift"),
+    Option("flux_fast_schedule", "flag", False, "acts", "objective.times.levels"),
+    Option(
+        "flux_guidance_mode",
+        "text",
+        "constant",
+        "acts",
+        "model.guidance",
+        ("constant", "random-range"),
+    ),
+    Option("flux_guidance_value", "number", 1.0, "acts", "model.guidance"),
+    Option("flux_guidance_min", "number", 0.0, "acts", "model.guidance.low"),
+    Option("flux_guidance_max", "number", 4.0, "acts", "model.guidance.high"),
+    Option("flux_attention_masked_training", "flag", False, "acts", "model.text_mask"),
+    Option(
+        "mixflow_enabled",
+        "flag",
+        False,
+        "refused",
+        "slowed interpolation is not there, and would train something else",
+    ),
+    Option("mixflow_gamma", "number", 0.8, "nothing", "is for mixflow_enabled"),
+    Option("diff2flow_enabled", "flag", False, "nothing", FLOW),
+)
+
+ROLLOUT = (
+    Option("scheduled_sampling_max_step_offset", "whole", 0, "acts", "objective.rollout.most"),
+    Option(
+        "scheduled_sampling_strategy",
+        "text",
+        "uniform",
+        "acts",
+        "objective.rollout.draw",
+        ("uniform", "biased_early", "biased_late"),
+    ),
+    Option(
+        "scheduled_sampling_probability", "number", 0.0, "acts", "objective.rollout.probability"
+    ),
+    Option(
+        "scheduled_sampling_prob_start",
+        "number",
+        0.0,
+        "acts",
+        "objective.rollout.start_probability",
+    ),
+    Option("scheduled_sampling_prob_end", "number", 0.5, "acts", "objective.rollout.probability"),
+    Option("scheduled_sampling_ramp_steps", "whole", 0, "acts", "objective.rollout.ramp_steps"),
+    Option("scheduled_sampling_start_step", "whole", 0, "acts", "objective.rollout.start_step"),
+    Option(
+        "scheduled_sampling_ramp_shape",
+        "text",
+        "linear",
+        "acts",
+        "objective.rollout.ramp",
+        ("linear", "cosine"),
+    ),
+    Option(
+        "scheduled_sampling_sampler",
+        "text",
+        "unipc",
+        "acts",
+        "objective.rollout.sampler",
+        ("unipc", "euler", "dpm", "dpm++", "rk4"),
+    ),
+    Option("scheduled_sampling_order", "whole", 2, "acts", "objective.rollout.order"),
+    Option("scheduled_sampling_reflexflow", "flag", None, "acts", "objective.rollout.reflex"),
+    Option(
+        "scheduled_sampling_reflexflow_alpha",
+        "number",
+        1.0,
+        "acts",
+        "objective.rollout.reflex.alpha",
+    ),
+    Option(
+        "scheduled_sampling_reflexflow_beta1",
+        "number",
+        10.0,
+        "acts",
+        "objective.rollout.reflex.direction",
+    ),
+    Option(
+        "scheduled_sampling_reflexflow_beta2",
+        "number",
+        1.0,
+        "acts",
+        "objective.rollout.reflex.weight",
+    ),
+)
+
+STAGES = (
+    Option("data_aesthetic_score", "number", 7.0, "nothing", REFINER),
+    Option("refiner_training", "flag", False, "nothing", REFINER),
+    Option("refiner_training_strength", "number", 0.2, "nothing", REFINER),
+    Option("refiner_training_invert_schedule", "flag", False, "nothing", REFINER),
+    Option("sdxl_refiner_uses_full_range", "flag", False, "nothing", REFINER),
+    Option(
+        "sdxl_validation_pipeline_mode",
+        "text",
+        "trained-stage",
+        "nothing",
+        REFINER,
+        ("trained-stage", "full-pipeline"),
+    ),
+    Option("sdxl_validation_stage1_model", "text", None, "nothing", REFINER),
+    Option("sdxl_validation_stage2_model", "text", None, "nothing", REFINER),
+    Option(
+        "deepfloyd_validation_pipeline_mode",
+        "text",
+        "auto",
+        "nothing",
+        "is for DeepFloyd, which is still to come",
+        ("auto", "trained-stage", "full-pipeline"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Frozen linear layers in fewer bits: what there is, the numbers, the layer."""
