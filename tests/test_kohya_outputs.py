@@ -285,7 +285,7 @@ def test_a_broken_state_is_not_gone_on_from(used: Path, tmp_path: Path) -> None:
 def test_a_kill_in_the_middle_of_writing_leaves_nothing_under_a_name(tmp_path: Path) -> None:
     script = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from scumble.checkpoint.in_pieces import beside\n"
+        "from scumble.disk import beside\n"
         "with beside(Path(sys.argv[1])) as partial:\n"
         "    partial.write_bytes(b'half')\n    os._exit(9)\n"
     )

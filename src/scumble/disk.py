@@ -62,20 +62,26 @@ def _taken(folder: Path, who: str, file: Path) -> DiskError:
     return DiskError(folder, f"{who} is at work on this run", remedy)
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Write beside, then rename: the old file stays until the new one is whole."""
+@contextmanager
+def beside(file: Path) -> Iterator[Path]:
+    """A hidden name next to a file; renamed to it at the end, gone where that is not reached."""
     partial = file.with_name(f".{file.name}.{signature()}")
     with told(file):
         make_folder(file.parent)
         try:
-            with partial.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            yield partial
             partial.replace(file)
             sync(file.parent)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write beside, then rename: the old file stays until the new one is whole."""
+    with beside(file) as partial, partial.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def signature() -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from scumble.checkpoint import kohya_memory, kohya_states
 from scumble.checkpoint.export import DTYPES
-from scumble.checkpoint.in_pieces import beside as hidden_beside
 from scumble.checkpoint.kohya_names import Dates, Due
+from scumble.disk import beside as hidden_beside
 from scumble.disk import make_folder, told
 from scumble.errors import DiskError, FileError, gather
 from scumble.events import Event, Exported, Previewed, Saved, StepDone

@@ -14,6 +14,7 @@ from torch import nn
 
 from scumble.adapters.attach import Role
 from scumble.errors import FileError, JobError, leaves
+from scumble.hardware.imports import quietly
 from scumble.preflight.plan import prepared
 from scumble.preflight.survey import survey
 from scumble.spec.adapter import LoraSpec
@@ -87,7 +88,7 @@ def walked(spec: OptimizerSpec, broken: bool) -> list[torch.Tensor]:
 def test_every_optimizer_of_the_table_moves_groups_at_their_rates_and_resumes(name: str) -> None:
     spec = OptimizerSpec(name=name)
     optimizers.checked_rates(spec, [1e-2, 1e-3])
-    with optimizers.quiet():
+    with quietly():
         whole, parts = walked(spec, broken=False), walked(spec, broken=True)
     assert all(torch.equal(one, other) for one, other in zip(whole, parts, strict=True))
     fast, slow = (whole[0] - walked_start(whole[0])).abs().mean(), whole[1].abs().mean()

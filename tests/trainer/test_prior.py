@@ -403,8 +403,10 @@ def test_a_resumed_run_with_all_of_it_takes_the_steps_of_an_unbroken_one(tmp_pat
         {},
         {"adapter__parts": ["denoiser", "clip"]},
         {"hardware__gradient_checkpointing": True},
+        {"adapter": {"kind": "lycoris", "algo": "lokr", "rank": 4, "options": {"factor": 4}}},
+        {"adapter": {"kind": "lycoris", "algo": "dora", "rank": 4}},
     ],
-    ids=["plain", "with a text encoder", "recomputed"],
+    ids=["plain", "with a text encoder", "recomputed", "lokr", "dora"],
 )
 def test_what_is_kept_costs_nothing_before_the_first_move(
     tmp_path: Path, change: dict[str, Any]

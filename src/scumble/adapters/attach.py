@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,24 @@ class Switch:
     on: bool = True
     seeds: Int[Tensor, " batch"] | None = None
     """One seed per example for this forward pass; None: no dropout."""
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The base model alone; may be nested."""
+        before, self.on = self.on, False
+        try:
+            yield
+        finally:
+            self.on = before
+
+    @contextmanager
+    def dropping(self, seeds: Int[Tensor, " batch"] | None) -> Iterator[None]:
+        """Dropout drawn from these seeds; outside there is none."""
+        before, self.seeds = self.seeds, seeds
+        try:
+            yield
+        finally:
+            self.seeds = before
 
 
 class Adapted(nn.Module):
@@ -126,23 +144,13 @@ class Adapters:
             found.setdefault(id(branch.down), []).append((layer, branch))
         return list(found.values())
 
-    @contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self) -> AbstractContextManager[None]:
         """The base model alone; may be nested."""
-        before, self.switch.on = self.switch.on, False
-        try:
-            yield
-        finally:
-            self.switch.on = before
+        return self.switch.off()
 
-    @contextmanager
-    def dropping(self, seeds: Int[Tensor, " batch"] | None) -> Iterator[None]:
+    def dropping(self, seeds: Int[Tensor, " batch"] | None) -> AbstractContextManager[None]:
         """Dropout drawn from these seeds; outside there is none."""
-        before, self.switch.seeds = self.switch.seeds, seeds
-        try:
-            yield
-        finally:
-            self.switch.seeds = before
+        return self.switch.dropping(seeds)
 
     def detach(self) -> None:
         """Give the model its own layers back."""

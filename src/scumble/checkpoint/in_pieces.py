@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scumble.checkpoint.export import finite
-from scumble.disk import make_folder, signature, sync, told
+from scumble.disk import beside
 from scumble.errors import FileError
 from scumble.families.tensor_files import ABOUT, DTYPES, LENGTH, Shape
 
@@ -55,20 +54,6 @@ def write(file: Path, planned: Sequence[Planned], metadata: Mapping[str, str]) -
         stream.flush()
         os.fsync(stream.fileno())
     return len(top) + sum(one.bytes for one in planned)
-
-
-@contextmanager
-def beside(place: Path) -> Iterator[Path]:
-    """A hidden name next to a file; renamed to it at the end, gone where that is not reached."""
-    partial = place.with_name(f".{place.name}.{signature()}")
-    with told(place):
-        make_folder(place.parent)
-        try:
-            yield partial
-            partial.replace(place)
-            sync(place.parent)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def head(planned: Sequence[Planned], metadata: Mapping[str, str]) -> bytes:

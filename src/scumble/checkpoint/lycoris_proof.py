@@ -25,7 +25,7 @@ from scumble.adapters.names import DENOISER
 from scumble.checkpoint import export, lycoris, proof, verdicts
 from scumble.checkpoint.lycoris import Forms, Read, unfit
 from scumble.checkpoint.proof import ENTRY, PAIRS, Difference, Mark, Name
-from scumble.checkpoint.verdicts import NAMED, Base
+from scumble.checkpoint.verdicts import NAMED, Base, usable
 from scumble.errors import FileError
 from scumble.events import State, Verdict
 
@@ -44,8 +44,7 @@ class Look:
     @property
     def fits(self) -> bool:
         """Whether the model it was held against can be asked with it."""
-        bad = {one.name for one in self.verdicts if one.state == "failed"}
-        return self.forms is not None and not bad & {"file", "finite", "whole", "family", "shapes"}
+        return self.forms is not None and usable(self.verdicts)
 
 
 @dataclass(frozen=True, kw_only=True)

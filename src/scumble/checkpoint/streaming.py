@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scumble.checkpoint.in_pieces import Planned, beside, head
+from scumble.checkpoint.in_pieces import Planned, head
+from scumble.disk import beside
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ some effect, and as strong as it says? What a file says nothing about is `unknow
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -54,14 +54,13 @@ class Look:
     @property
     def fits(self) -> bool:
         """Whether the model they were held against can be asked with the changes in it."""
-        bad = {one.name for one in self.verdicts if one.state == "failed"}
-        return self.changes is not None and not bad & {
-            "file",
-            "finite",
-            "whole",
-            "family",
-            "shapes",
-        }
+        return self.changes is not None and usable(self.verdicts)
+
+
+def usable(verdicts: Iterable[Verdict]) -> bool:
+    """Whether nothing was found for which a model could not be asked with a file."""
+    bad = {one.name for one in verdicts if one.state == "failed"}
+    return not bad & {"file", "finite", "whole", "family", "shapes"}
 
 
 @dataclass(frozen=True)

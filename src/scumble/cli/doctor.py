@@ -13,6 +13,8 @@ from typing import Literal
 
 EXTRAS = {
     "optimizers": "8-bit, schedule-free, Prodigy and other optimizers",
+    "lycoris": "LoKr, LoHa, DoRA and other forms of adapters",
+    "quantised": "frozen parts in 8, 4 or 2 bits",
     "tensorboard": "curves for TensorBoard",
     "wandb": "curves for Weights & Biases",
     "peft": "lets diffusers load adapters, for a second opinion on them",

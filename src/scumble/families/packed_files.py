@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scumble.data import quantised
-from scumble.disk import make_folder, signature, sync, told
+from scumble.disk import beside
 from scumble.families.tensor_files import ABOUT as METADATA
 from scumble.families.tensor_files import DTYPES, LENGTH, Stored, header, read
 
@@ -27,25 +27,17 @@ def write(file: Path, layers: Layers, about: str) -> None:
     """Write beside, then rename; at no time is more than one tensor copied. DiskError."""
     flat = {f"{layer}.{name}": one for layer, each in layers.items() for name, one in each.items()}
     ordered = sorted(flat.items(), key=lambda one: (-one[1].dtype.itemsize, one[0]))
-    partial = file.with_name(f".{file.name}.{signature()}")
-    with told(file):
-        make_folder(file.parent)
-        try:
-            with partial.open("wb") as stream:
-                stream.write(_head(ordered, about, 0))
-                found = 0
-                for _, one in ordered:
-                    raw = _bytes(one)
-                    found = zlib.crc32(raw, found)
-                    stream.write(raw)
-                stream.seek(0)
-                stream.write(_head(ordered, about, found))  # as long as before
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(file)
-            sync(file.parent)
-        finally:
-            partial.unlink(missing_ok=True)
+    with beside(file) as partial, partial.open("wb") as stream:
+        stream.write(_head(ordered, about, 0))
+        found = 0
+        for _, one in ordered:
+            raw = _bytes(one)
+            found = zlib.crc32(raw, found)
+            stream.write(raw)
+        stream.seek(0)
+        stream.write(_head(ordered, about, found))  # as long as before
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def layers(file: Path, device: torch.device) -> Iterator[tuple[str, dict[str, Tensor]]]:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from itertools import combinations
 
 import torch
@@ -17,6 +13,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from scumble import dice
+from scumble.hardware.imports import quietly
 from scumble.trainer.draws import reseed
 from scumble.trainer.optimizer_state import restore, state_of
 
@@ -54,7 +51,7 @@ class Trial:
 
 def tried(subject: Subject) -> Trial:
     """Take some steps, unbroken and with a break; raises whatever the optimizer raises."""
-    with quiet():
+    with quietly():
         unbroken = _fresh(subject)
         _walk(subject.make(list(unbroken.values())), unbroken, range(2 * STEPS))
         resumed = _resumed(subject, subject)
@@ -64,7 +61,7 @@ def tried(subject: Subject) -> Trial:
 
 def goes_on(before: Subject, after: Subject) -> None:
     """Go on from the state that another one has left; raises whatever the optimizer raises."""
-    with quiet():
+    with quietly():
         _resumed(before, after)
 
 
@@ -81,26 +78,13 @@ def state_bytes(
     sizes = [(subject.scale * rows, subject.scale * columns) for rows, columns in SIZES]
     values = [_drawn(size, number) for number, size in enumerate(sizes)]
     parameters = {str(n): nn.Parameter(one.to(subject.dtype)) for n, one in enumerate(values)}
-    with quiet():
+    with quietly():
         optimizer = subject.make(list(parameters.values()))
         _walk(optimizer, parameters, range(2))
     each = [state_of(optimizer, {name: one})[0].values() for name, one in parameters.items()]
     taken = [[float(sum(one.nbytes for one in state))] for state in each]
     share = _shares(_terms(sizes, most), torch.tensor(taken, dtype=torch.float64))
     return float((_terms(shapes, most) @ share).sum())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what foreign code prints and warns of while it is made and tried from the terminal."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
 
 
 def _resumed(before: Subject, after: Subject) -> dict[str, nn.Parameter]:

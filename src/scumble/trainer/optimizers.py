@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from scumble.errors import JobError
-from scumble.hardware.imports import from_this_machine
+from scumble.hardware.imports import quietly
 from scumble.spec.training import OptimizerSpec, TrainingSpec
 from scumble.trainer.draws import reseed
 from scumble.trainer.groups import Group
@@ -29,7 +29,6 @@ from scumble.trainer.optimizer_trial import (
     Subject,
     Trial,
     goes_on,
-    quiet,
     state_bytes,
     tried,
 )
@@ -88,7 +87,7 @@ def made(
 ) -> torch.optim.Optimizer:
     """The optimizer over these parameters, ready to step; JobError for options it refuses."""
     row = find(spec.name)
-    with quiet():
+    with quietly():
         return _alone(_class(row, spec), row, spec, list(parameters), rate=rate)
 
 
@@ -98,7 +97,7 @@ def made_of(spec: OptimizerSpec, groups: Sequence[Group]) -> torch.optim.Optimiz
         return made(spec, groups[0].parameters, groups[0].rate)
     row = find(spec.name)
     weights = [{"params": list(one.parameters), "lr": one.rate, **row.group} for one in groups]
-    with quiet():
+    with quietly():
         return _constructed(_class(row, spec), row, spec, weights, rate=groups[0].rate)
 
 
@@ -111,7 +110,7 @@ def checked_rates(spec: OptimizerSpec, rates: Iterable[float]) -> None:
     dtype = weights_dtype(spec)
     groups = [Group((nn.Parameter(torch.ones(shape, dtype=dtype)),), rate) for rate in several]
     try:
-        with quiet():
+        with quietly():
             optimizer = made_of(spec, groups)
             for group in groups:
                 group.parameters[0].grad = torch.ones_like(group.parameters[0])
@@ -265,7 +264,7 @@ def _module(module: str, spec: OptimizerSpec, extra: str) -> Mapping[str, Any]:
         problem = f"{spec.name} comes from {package}, which is not installed"
         raise JobError(WHERE, problem, f'run `pip install "scumble[{extra}]"`')
     try:
-        with quiet(), from_this_machine():
+        with quietly():
             return vars(import_module(module))
     except (ImportError, OSError, RuntimeError) as error:
         problem = f"{spec.name} comes from {module}, which does not work here ({error})"

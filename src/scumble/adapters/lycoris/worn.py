@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Union
 
@@ -164,23 +164,13 @@ class Lycoris:
         """What its layers were told to be, by their names in the tables."""
         return {self.names.table(layer): one for layer, one in self.slots.items()}
 
-    @contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self) -> AbstractContextManager[None]:
         """The base model alone, bit for bit; may be nested."""
-        before, self.switch.on = self.switch.on, False
-        try:
-            yield
-        finally:
-            self.switch.on = before
+        return self.switch.off()
 
-    @contextmanager
-    def dropping(self, seeds: Int[Tensor, " batch"] | None) -> Iterator[None]:
+    def dropping(self, seeds: Int[Tensor, " batch"] | None) -> AbstractContextManager[None]:
         """Dropout drawn from these seeds; outside there is none."""
-        before, self.switch.seeds = self.switch.seeds, seeds
-        try:
-            yield
-        finally:
-            self.switch.seeds = before
+        return self.switch.dropping(seeds)
 
     def detach(self) -> None:
         """Give the model its own layers back."""
