@@ -255,6 +255,11 @@ def test_kinds_of_adapters(tmp_path: Path) -> None:
     lokr: dict[str, Any] = {"lora_type": "lycoris", "lycoris_config": "lycoris.json"}
     assert tree(tmp_path, **lokr)["adapter"]["algo"] == "lokr"
     assert tree(tmp_path, use_dora=True)["adapter"]["algo"] == "dora"
+    both = tree(tmp_path, use_dora=True, base_model_precision="int8-quanto")
+    assert (both["adapter"]["algo"], both["model"]["quantised"]["denoiser"]) == (
+        "dora",
+        "int8-quanto",
+    )
     assert tree(tmp_path, model_type="full")["adapter"]["kind"] == "full"
     first = tree(tmp_path, lora_init_type="pissa")["adapter"]["first"]
     start = tree(tmp_path, init_lora="old.safetensors")["adapter"]["start"]

@@ -35,7 +35,6 @@ RULES: list[tuple[dict[str, Any], str]] = [
         "layers that are trained themselves cannot be kept in fewer bits",
     ),
     ({**LYCORIS, "train_text_encoder": True}, "LyCORIS trains no text encoders"),
-    ({"use_dora": True, "base_model_precision": "int8-quanto"}, "use_dora: needs the norms"),
     (
         {"lora_init_type": "loftq", "base_model_precision": "int8-quanto"},
         "loftq: a base that is already quantised cannot be fitted",

@@ -88,10 +88,6 @@ def _lora(asked: Settings, draft: Draft) -> dict[str, Any]:
 
 def _dora(asked: Settings, draft: Draft) -> dict[str, Any]:
     """PEFT's DoRA in LyCORIS' form: the same product, with a magnitude for each output."""
-    if asked["base_model_precision"] != "no_change":
-        problem = "needs the norms of whole weights, which a quantised base has not"
-        remedy = "leave it out, or set base_model_precision to no_change"
-        draft.complain("use_dora", problem, remedy)
     words = "is trained and saved as LyCORIS does it (dora_scale), which ComfyUI reads"
     draft.note("hint", "use_dora", words)
     tree = {"kind": "lycoris", "algo": "dora", "rank": asked["lora_rank"]}

@@ -22,7 +22,7 @@ NAME = "config.json"
 PLAIN = frozenset({"data_backend_config", "output_dir", "model_type", "model_family"})
 """Keys that a run needs: whether they matter is no question."""
 
-UNSET = {"gradient_checkpointing_interval": 1}
+UNSET = {"gradient_checkpointing_interval": 1, "optimizer_cpu_offload_method": "none"}
 """Values that mean nothing, in SimpleTuner, too."""
 
 
