@@ -68,6 +68,13 @@ def test_the_first_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     assert json.loads(file.read_text())["about"] == {"model": "toy"}
 
 
+def test_numbers_of_two_units_have_both(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    told(file, paced(tmp_path, [3.7] * 40))
+    said = told(file, paced(tmp_path, [0.081] * 400))
+    assert said == ["This run takes 81 ms a step; the last one took 3.70 s (-98 %)."]
+
+
 def test_a_slower_run_is_told_once_with_what_changed(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     told(file, paced(tmp_path, [0.55] * 40), torch="2.12.0", load="0.2")

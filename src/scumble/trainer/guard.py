@@ -212,9 +212,11 @@ def said(kind: Kind, value: float, series: Series, since: Sequence[str]) -> str:
     """A number, what it used to be, and what changed."""
     usual = series.usual
     who = "the last one" if len(series.good) == 1 else "earlier ones"
-    before = kind.last.format(kind.bare(usual))
+    now, then = kind.unit(value), kind.unit(usual)
+    alike = now.rpartition(" ")[2] == then.rpartition(" ")[2]
+    before = kind.last.format(kind.bare(usual) if alike else then)
     share = f"{100 * (value / usual - 1):+.0f} %"
-    text = f"{kind.this.format(kind.unit(value))}; {who} {before} ({share})."
+    text = f"{kind.this.format(now)}; {who} {before} ({share})."
     if since:
         return f"{text} Since then: {', '.join(since)}."
     return f"{text} {kind.doubt}" if value > usual else text
